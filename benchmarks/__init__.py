@@ -1,0 +1,1 @@
+"""Measure lamina beside the tools its users come from: `python -m benchmarks`."""

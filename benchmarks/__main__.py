@@ -1,0 +1,70 @@
+"""The benchmark's command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import report
+from benchmarks.measure import Series, measure
+from benchmarks.tools import MAKERS, installed
+from benchmarks.workloads import WORKLOADS
+
+HERE = Path(__file__).parent
+
+
+def main() -> int:
+    """Measure what was asked for, print the table, write the files asked for."""
+    options = _options()
+    chosen = [workload for workload in WORKLOADS if workload.name in options.workloads]
+    series: list[Series] = []
+    # Not /tmp: it may be a tmpfs, and every tool keeps its layers on a disk.
+    folder = Path(tempfile.mkdtemp(prefix="lamina-benchmarks-", dir="/var/tmp"))
+    try:
+        rootfs = folder / "rootfs.tar"
+        subprocess.run([HERE.parent / "fixtures" / "busybox_rootfs.sh", rootfs], check=True)
+        with installed(folder, tuple(options.tools)) as found:
+            versions = {tool.name: tool.version() for tool in found.tools}
+            for tool in found.tools:
+                tool.base(rootfs)
+            for workload in chosen:
+                series += measure(
+                    workload,
+                    found.tools,
+                    folder,
+                    rounds=options.rounds,
+                    told=lambda text: print(text, file=sys.stderr, flush=True),
+                )
+    finally:
+        _remove(folder)
+    page = report.markdown(series, versions, found.missing)
+    print(page)
+    if options.markdown:
+        options.markdown.write_text(page)
+    if options.json:
+        options.json.write_text(report.as_json(series, versions))
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    names = [workload.name for workload in WORKLOADS]
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each (5)")
+    parser.add_argument("--workloads", nargs="+", choices=names, default=names)
+    parser.add_argument("--tools", nargs="+", choices=MAKERS, default=MAKERS)
+    parser.add_argument("--json", type=Path, help="write every measurement there")
+    parser.add_argument("--markdown", type=Path, help="write the page there")
+    return parser.parse_args()
+
+
+def _remove(folder: Path) -> None:
+    enter = [] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--map-auto"]
+    subprocess.run([*enter, "rm", "-rf", "--one-file-system", folder], check=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Figures as a table for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.measure import Series
+from benchmarks.workloads import WORKLOADS
+
+TITLES = {workload.name: workload.title for workload in WORKLOADS}
+STEPS_BETWEEN = 20  # from no-op-1 to no-op-21
+
+
+def of_one_step(series: Iterable[Series]) -> dict[str, float]:
+    """What one more RUN step that does nothing costs each tool: a slope, free of start-up."""
+    medians = {(one.workload, one.tool): one.median for one in series}
+    return {
+        tool: (medians["no-op-21", tool] - seconds) / STEPS_BETWEEN
+        for (workload, tool), seconds in medians.items()
+        if workload == "no-op-1" and ("no-op-21", tool) in medians
+    }
+
+
+def rows(series: list[Series]) -> list[tuple[str, str, str, str, str]]:
+    """Workload, tool, median, range, ratio to lamina's median."""
+    ours = {one.workload: one.median for one in series if one.tool == "lamina"}
+    table = []
+    for one in series:
+        ratio = f"{one.median / ours[one.workload]:.1f}" if one.workload in ours else ""
+        spread = f"{_time(min(one.seconds))} to {_time(max(one.seconds))}"
+        table.append((TITLES[one.workload], one.tool, _time(one.median), spread, ratio))
+    steps = of_one_step(series)
+    for tool, seconds in steps.items():
+        ratio = f"{seconds / steps['lamina']:.1f}" if "lamina" in steps else ""
+        table.append(("one more no-op RUN step", tool, _time(seconds), "slope", ratio))
+    return table
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def markdown(series: list[Series], versions: dict[str, str], missing: Iterable[str]) -> str:
+    """The page benchmarks/RESULTS.md is."""
+    head = ("workload", "tool", "median", "range", "times lamina")
+    body = [head, ("---",) * len(head), *rows(series)]
+    table = "\n".join("| " + " | ".join(row) + " |" for row in body)
+    tools = "\n".join(f"- {name}: {version}" for name, version in versions.items())
+    absent = ", ".join(missing)
+    return f"""\
+# Results
+
+Written by `python -m benchmarks` on {_machine()}.
+What is measured, and how: README.md beside this file.
+
+{tools}
+{f"- not installed: {absent}" if absent else ""}
+
+{table}
+"""
+
+
+def _machine() -> str:
+    cpu = "an unknown processor"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            cpu = line.partition(":")[2].strip()
+            break
+    cores = len(os.sched_getaffinity(0))
+    return (
+        f"{cpu}, {cores} cores, Linux {platform.release()}, "
+        f"Python {platform.python_version()}, as {'root' if os.geteuid() == 0 else 'a plain user'}"
+    )
+
+
+def as_json(series: list[Series], versions: dict[str, str]) -> str:
+    """Every single measurement."""
+    document = {
+        "machine": _machine(),
+        "versions": versions,
+        "series": [
+            {"workload": s.workload, "tool": s.tool, "seconds": [round(x, 6) for x in s.seconds]}
+            for s in series
+        ],
+        "seconds_of_one_no_op_step": of_one_step(series),
+    }
+    return json.dumps(document, indent=1) + "\n"

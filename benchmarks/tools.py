@@ -1,0 +1,293 @@
+"""The tools that are measured, each behind the same few verbs.
+
+A tool works in a folder of its own and leaves nothing outside it: its own store, its own
+daemon. It is there where its programs are installed; nothing is skipped silently, the report
+names the tools that were not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+SEARCH_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+
+
+class CommandFailed(Exception):
+    """A tool did not do what it was told: a figure made of that would mean nothing."""
+
+    def __init__(self, command: list[str], output: str) -> None:
+        super().__init__(f"{' '.join(command)}\n{output}")
+
+
+def call(*words: str | Path, environment: dict[str, str] | None = None) -> str:
+    """Run to the end and give standard output."""
+    command = [str(word) for word in words]
+    process = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        env=os.environ | (environment or {}),
+    )
+    if process.returncode != 0:
+        raise CommandFailed(command, process.stdout + process.stderr)
+    return process.stdout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """What a workload asks of a tool; `verbs` says which of `build` and `run` it has."""
+
+    folder: Path
+    name: str
+    programs: tuple[str, ...]
+    verbs: frozenset[str] = frozenset({"build", "run"})
+    from_line: str = "FROM base"
+
+    @contextlib.contextmanager
+    def ready(self) -> Iterator[None]:
+        """Whatever must go on while the tool is used."""
+        yield
+
+    def version(self) -> str:
+        """One line that says which program this is."""
+        raise NotImplementedError
+
+    def base(self, rootfs: Path) -> None:
+        """Make the base image of a root file system's tar."""
+        raise NotImplementedError
+
+    def build(self, context: Path, tag: str, *, cached: bool) -> None:
+        """Build a context; without `cached`, run every step."""
+        raise NotImplementedError
+
+    def run(self, *command: str) -> None:
+        """Start a container of the base image, without network, and wait for it."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lamina(Tool):
+    """This project, as installed in the interpreter that runs the benchmark."""
+
+    name: str = "lamina"
+    programs: tuple[str, ...] = ()
+
+    def _call(self, *words: str | Path) -> str:
+        program = Path(sys.executable).with_name("lamina")
+        return call(program, "--root", self.folder / "store", *words)
+
+    def version(self) -> str:
+        return self._call("--version").strip()
+
+    def base(self, rootfs: Path) -> None:
+        self._call("import", "--change", 'CMD ["sh"]', rootfs, "base")
+
+    def build(self, context: Path, tag: str, *, cached: bool) -> None:
+        self._call("build", "-t", tag, *([] if cached else ["--no-cache"]), context)
+
+    def run(self, *command: str) -> None:
+        self._call("run", "--rm", "--network", "none", "base", *command)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Buildah(Tool):
+    """`buildah build --isolation chroot --layers`: its lightest isolation, with its cache."""
+
+    name: str = "buildah"
+    programs: tuple[str, ...] = ("buildah",)
+    verbs: frozenset[str] = frozenset({"build"})
+    from_line: str = "FROM localhost/base"
+
+    def _call(self, *words: str | Path) -> str:
+        stores: tuple[str | Path, ...] = ("--root", self.folder / "root")
+        stores += ("--runroot", self.folder / "run")
+        return call(self.name, *stores, "--storage-driver", "overlay", *words)
+
+    def version(self) -> str:
+        return call(self.name, "--version").strip()
+
+    def base(self, rootfs: Path) -> None:
+        context = self.folder / "base"
+        context.mkdir()
+        shutil.copy(rootfs, context / "rootfs.tar")
+        (context / "Dockerfile").write_text('FROM scratch\nADD rootfs.tar /\nCMD ["sh"]\n')
+        self.build(context, "base", cached=False)
+
+    def build(self, context: Path, tag: str, *, cached: bool) -> None:
+        options = ["--isolation", "chroot", "--layers"] + ([] if cached else ["--no-cache"])
+        self._call("build", *options, "--quiet", "-t", f"localhost/{tag}", context)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Podman(Buildah):
+    """The same build in podman, and its `run`."""
+
+    name: str = "podman"
+    programs: tuple[str, ...] = ("podman",)
+    verbs: frozenset[str] = frozenset({"build", "run"})
+
+    def run(self, *command: str) -> None:
+        self._call("run", "--rm", "--network", "none", "localhost/base", *command)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Docker(Tool):
+    """Docker's classic builder and `run`, on a daemon of the benchmark's own."""
+
+    name: str = "docker"
+    programs: tuple[str, ...] = ("docker", "dockerd")
+
+    def _call(self, *words: str | Path) -> str:
+        client = shutil.which("docker", path="/usr/bin") or "docker"
+        own = {"DOCKER_HOST": self._host, "DOCKER_BUILDKIT": "0"}
+        return call(client, *words, environment=own)
+
+    @property
+    def _host(self) -> str:
+        return f"unix://{self.folder}/socket"
+
+    @contextlib.contextmanager
+    def ready(self) -> Iterator[None]:
+        """The daemon runs, in a mount namespace that takes what it leaves mounted with it."""
+        (self.folder / "daemon.json").write_text("{}")
+        options = {
+            "--config-file": self.folder / "daemon.json",
+            "--data-root": self.folder / "data",
+            "--exec-root": self.folder / "exec",
+            "--pidfile": self.folder / "pid",
+            "--host": self._host,
+            "--bridge": "none",
+        }
+        words = [f"{name}={value}" for name, value in options.items()]
+        own_mounts = ["unshare", "--mount", "--propagation", "slave"]
+        with (
+            (self.folder / "log").open("wb") as log,
+            subprocess.Popen(
+                [*own_mounts, "dockerd", *words, "--iptables=false", "--ip6tables=false"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"PATH": SEARCH_PATH},
+            ) as process,
+        ):
+            try:
+                self._wait()
+                yield
+            finally:
+                process.terminate()
+
+    def _wait(self) -> None:
+        for _ in range(300):
+            with contextlib.suppress(CommandFailed):
+                self._call("version")
+                return
+            time.sleep(0.1)
+        raise CommandFailed(["dockerd"], (self.folder / "log").read_text())
+
+    def version(self) -> str:
+        server = self._call("version", "--format", "{{.Server.Version}}").strip()
+        return f"docker {server} (classic builder)"
+
+    def base(self, rootfs: Path) -> None:
+        self._call("import", "--change", 'CMD ["sh"]', rootfs, "base")
+
+    def build(self, context: Path, tag: str, *, cached: bool) -> None:
+        cache = [] if cached else ["--no-cache"]
+        self._call("build", *cache, "--network", "none", "--quiet", "-t", tag, context)
+
+    def run(self, *command: str) -> None:
+        self._call("run", "--rm", "--network", "none", "base", *command)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crun(Tool):
+    """The low-level runtime that podman uses, on an unpacked root, without cgroups.
+
+    It does less than lamina does for a run: it mounts no overlay and filters no system calls.
+    """
+
+    name: str = "crun"
+    programs: tuple[str, ...] = ("crun",)
+    verbs: frozenset[str] = frozenset({"run"})
+
+    @contextlib.contextmanager
+    def ready(self) -> Iterator[None]:
+        """A mount namespace without the second cgroup hierarchy of hybrid machines.
+
+        crun 1.8 refuses to start beside one, even where it is to use no cgroups at all.
+        """
+        hide = "umount /sys/fs/cgroup/unified 2>&1; echo ready; exec sleep infinity"
+        command = ["unshare", "--mount", "sh", "-c", hide]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
+            assert process.stdout is not None
+            while process.stdout.readline() != "ready\n":
+                continue
+            (self.folder / "namespace").symlink_to(f"/proc/{process.pid}/ns/mnt")
+            try:
+                yield
+            finally:
+                process.kill()
+
+    def version(self) -> str:
+        return call("crun", "--version").splitlines()[0] + " (entered with nsenter, about 1 ms)"
+
+    def base(self, rootfs: Path) -> None:
+        root = self.folder / "bundle" / "rootfs"
+        root.mkdir(parents=True)
+        call("tar", "-C", root, "-xf", rootfs)
+        call("crun", "spec", "--bundle", root.parent)
+        path = self.folder / "bundle" / "config.json"
+        specification = json.loads(path.read_text())
+        specification["process"] |= {"args": ["true"], "terminal": False}
+        path.write_text(json.dumps(specification))
+
+    def run(self, *command: str) -> None:
+        assert command == ("true",), "the bundle says what runs"
+        enter = ("nsenter", f"--mount={self.folder}/namespace")
+        state = ("--root", self.folder / "state", "--cgroup-manager=disabled")
+        call(*enter, "crun", *state, "run", "--bundle", self.folder / "bundle", "benchmark")
+
+
+MAKERS: dict[str, Callable[[Path], Tool]] = {
+    "lamina": lambda folder: Lamina(folder=folder),
+    "buildah": lambda folder: Buildah(folder=folder),
+    "podman": lambda folder: Podman(folder=folder),
+    "docker": lambda folder: Docker(folder=folder),
+    "crun": lambda folder: Crun(folder=folder),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """The tools found here, ready to be measured, and the names of those that were not."""
+
+    tools: tuple[Tool, ...]
+    missing: tuple[str, ...]
+
+
+@contextlib.contextmanager
+def installed(folder: Path, wanted: tuple[str, ...]) -> Iterator[Installed]:
+    """Start what there is of the wanted tools, each in a folder of its own below `folder`."""
+    tools: list[Tool] = []
+    missing: list[str] = []
+    with contextlib.ExitStack() as stack:
+        for name in wanted:
+            tool = MAKERS[name](folder / name)
+            if all(shutil.which(program, path=SEARCH_PATH) for program in tool.programs):
+                tool.folder.mkdir()
+                stack.enter_context(tool.ready())
+                tools.append(tool)
+            else:
+                missing.append(name)
+        yield Installed(tuple(tools), tuple(missing))

@@ -1,0 +1,132 @@
+"""The command line: `lamina COMMAND`.
+
+The only place, with `builder.commands`, that prints, exits or reads the environment. Commands
+are imported when they are called, so that none pays for another's libraries.
+
+Exit statuses: 0; the command's own for `run`; 1 an operation failed; 2 usage; 125, 126, 127 as
+`docker run` (DESIGN §8); 130 and 143 when interrupted or terminated.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import click
+
+from builder.commands.failures import report
+
+_COMMANDS = {
+    "build": "builder.commands.build",
+    "history": "builder.commands.images",
+    "images": "builder.commands.images",
+    "import": "builder.commands.images",
+    "inspect": "builder.commands.images",
+    "ps": "builder.commands.containers",
+    "rm": "builder.commands.containers",
+    "rmi": "builder.commands.images",
+    "run": "builder.commands.containers",
+    "tag": "builder.commands.images",
+}
+
+
+class _Commands(click.Group):
+    """The commands, each imported from its module when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(_COMMANDS[cmd_name])
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+
+def _default_root() -> str:
+    """Where the store lies (DESIGN §5): the system's for root, the user's own for others."""
+    if os.geteuid() == 0:
+        return "/var/lib/lamina"
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return os.path.join(data, "lamina")
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("lamina")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"lamina {_version()}")
+        ctx.exit()
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
+@click.option(
+    "--root",
+    envvar="LAMINA_ROOT",
+    metavar="DIRECTORY",
+    help="Where images and layers are kept. [default: /var/lib/lamina for root, "
+    "~/.local/share/lamina for others]",
+)
+@click.pass_context
+def lamina(ctx: click.Context, root: str | None) -> None:
+    """Build container images from Dockerfiles and run them: no daemon, no root needed."""
+    ctx.obj = root or _default_root()
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP: unwind as an interrupt does, so that nothing is left behind."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    raise Terminated(number)
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line and exit with its status."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminate)
+    try:
+        status = lamina.main(arguments, prog_name="lamina", standalone_mode=False)
+    except click.exceptions.Abort:
+        status = 128 + signal.SIGINT
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except KeyboardInterrupt:
+        status = 128 + signal.SIGINT
+    except Terminated as error:
+        status = 128 + error.number
+    except BrokenPipeError:
+        # Whoever read our output has gone; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status = 128 + signal.SIGPIPE
+    except Exception as error:
+        status = report(error)
+    sys.exit(status or 0)

@@ -1,0 +1,70 @@
+"""Telling a user what went wrong: what, where, why, and what to do."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from grammar.nodes import Span
+
+
+def say(text: str) -> None:
+    """Print to standard error."""
+    sys.stderr.write(text if text.endswith("\n") else text + "\n")
+    sys.stderr.flush()
+
+
+def report(error: Exception) -> int:
+    """Print an error as a user should see it; the exit status that goes with it.
+
+    What is not an error of ours is a defect: it is said to be one, and its trace goes to a file
+    rather than to the terminal.
+    """
+    from builder.errors import BuildError, OptionError
+    from runtime.errors import ContainerError
+    from runtime.image.errors import ImageError
+
+    if isinstance(error, BuildError):
+        say(f"ERROR: {error.message}")
+        _hint(error.hint)
+        return 2 if isinstance(error, OptionError) else 1
+    if isinstance(error, ContainerError | ImageError):
+        say(f"ERROR: {error.message}")
+        _hint(error.hint)
+        return 1
+    if isinstance(error, OSError):
+        where = f": {os.fsdecode(error.filename)}" if error.filename else ""
+        say(f"ERROR: {error.strerror or error}{where}")
+        return 1
+    if type(error).__module__ == "sqlite3":
+        say(f"ERROR: the store's database cannot be used: {error}")
+        return 1
+    return _defect(error)
+
+
+def explain(message: str, *, text: str | None, span: Span | None, hint: str | None) -> None:
+    """Print an error of a Dockerfile: an excerpt with a mark, the sentence, the remedy."""
+    from grammar.errors import excerpt
+
+    if span is not None and text is not None:
+        say(excerpt(text, span))
+    say(f"ERROR: failed to solve: {message}")
+    _hint(hint)
+
+
+def _hint(hint: str | None) -> None:
+    if hint:
+        say(f"hint: {hint}")
+
+
+def _defect(error: Exception) -> int:
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="lamina-defect-", suffix=".txt", delete=False
+    ) as file:
+        traceback.print_exception(error, file=file)
+    say(f"ERROR: a defect in lamina: {type(error).__name__}: {error}")
+    say(f"hint: please report it with {file.name}")
+    return 1

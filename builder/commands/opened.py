@@ -1,0 +1,35 @@
+"""What every command that touches the store begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from runtime.image.store import Store, open_store
+from runtime.sandbox.privilege import acquire
+from runtime.sandbox.server import SandboxServer
+
+
+@contextmanager
+def opened_store(root: str) -> Iterator[Store]:
+    """The store, with the privileges to use it: as root, or inside a user namespace."""
+    acquire()
+    with open_store(root) as store:
+        yield store
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A store, and a server that starts containers."""
+
+    store: Store
+    sandbox: SandboxServer
+
+
+@contextmanager
+def opened_engine(root: str) -> Iterator[Engine]:
+    """The store and a sandbox; the server starts up while the store is opened."""
+    acquire()
+    with SandboxServer() as sandbox, open_store(root) as store:
+        yield Engine(store, sandbox)

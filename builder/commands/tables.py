@@ -1,0 +1,40 @@
+"""Tables, sizes and ages as `docker` prints them."""
+
+from __future__ import annotations
+
+_GAP = 3
+
+
+def table(heads: list[str], rows: list[list[str]]) -> str:
+    """Columns aligned under their heads; no trailing blanks."""
+    lines = [heads, *rows]
+    widths = [max(len(line[n]) for line in lines) + _GAP for n in range(len(heads))]
+    return "\n".join(
+        "".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def size_text(size: int) -> str:
+    """`4.26MB`: decimal units, three digits that count."""
+    amount = float(size)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if amount < 1000 or unit == "TB":
+            return f"{amount:.3g}{unit}" if amount < 1000 else f"{amount:.0f}{unit}"
+        amount /= 1000
+    raise AssertionError
+
+
+def ago(seconds: float) -> str:
+    """`3 hours ago`."""
+    units = ((60, "second"), (60, "minute"), (24, "hour"), (7, "day"), (4.35, "week"))
+    amount = max(0.0, seconds)
+    for count, name in units:
+        if amount < count * (2 if name in ("day", "week") else 1):
+            return _count(int(amount), name)
+        amount /= count
+    return _count(int(amount), "month") if amount < 24 else _count(int(amount / 12), "year")
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'} ago"

@@ -1,0 +1,294 @@
+"""From a tree to a plan: what has to be done, with everything expanded.
+
+Nothing is done here: images are looked up through `Images`, and what comes out is a value that
+can be printed (`build --plan`), compared and tested. Stages that the target does not need are
+not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from typing import Protocol, assert_never
+
+from builder.errors import PlanError
+from builder.planning import StagePlanner
+from builder.steps import (
+    Base,
+    FromContext,
+    FromImage,
+    FromNothing,
+    FromStage,
+    ImageBase,
+    Input,
+    Plan,
+    PlannedStage,
+    ScratchBase,
+    StageBase,
+)
+from builder.variables import DEFAULT_PATH, Pairs, Scope, platform_arguments, updated
+from grammar.errors import WordError
+from grammar.nodes import Arg, Dockerfile, From, Span, Stage
+from grammar.words import expand
+from runtime.image.digest import Digest
+from runtime.image.errors import ImageError
+from runtime.image.model import ImageConfig, RuntimeConfig, unix_seconds
+from runtime.image.platform import Platform
+
+SCRATCH_EPOCH = 315532800
+"""1980-01-01: the earliest time that zip files and FAT can hold (DESIGN §6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundImage:
+    """What the planner needs to know of an image that a Dockerfile names."""
+
+    reference: str
+    image_id: Digest
+    config: ImageConfig
+
+
+class Images(Protocol):
+    """Where base images are found."""
+
+    def find(self, reference: str) -> FoundImage:
+        """The image of that name; `ImageError` where there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOptions:
+    """What the command line adds to the Dockerfile.
+
+    `epoch` is the time of everything the build makes, where it is given (SOURCE_DATE_EPOCH).
+    """
+
+    platform: Platform
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    target: str | None = None
+    labels: Pairs = ()
+    epoch: int | None = None
+
+
+def plan(dockerfile: Dockerfile, options: PlanOptions, images: Images) -> Plan:
+    """Plan the build of the target stage; `PlanError` says what cannot be, and where."""
+    return _Planner(dockerfile, options, images).plan()
+
+
+def created_time(config: ImageConfig) -> int:
+    """The `created` of an image in whole seconds since 1970; the scratch epoch where unset."""
+    return max(0, unix_seconds(config.created)) if config.created else SCRATCH_EPOCH
+
+
+class _Planner:
+    """One run of `plan`: the stages already planned, and who needs whom."""
+
+    def __init__(self, dockerfile: Dockerfile, options: PlanOptions, images: Images) -> None:
+        self._dockerfile = dockerfile
+        self._options = options
+        self._images = images
+        self._planned: dict[int, PlannedStage] = {}
+        self._scopes: dict[int, Scope] = {}
+        self._globals = self._global_arguments()
+
+    def plan(self) -> Plan:
+        target = self._target()
+        self._stage(target)
+        needed = sorted(self._needed(target))
+        stages = [self._planned[index] for index in needed if index != target]
+        last = self._planned[target]
+        labels = updated(last.config.config.labels, self._options.labels)
+        config = replace(last.config, config=replace(last.config.config, labels=labels))
+        return Plan(stages=(*stages, replace(last, config=config)))
+
+    def _needed(self, target: int) -> set[int]:
+        found: set[int] = set()
+        waiting = [target]
+        while waiting:
+            index = waiting.pop()
+            if index not in found:
+                found.add(index)
+                waiting += self._planned[index].needs
+        return found
+
+    # ---- the global scope
+
+    def _global_arguments(self) -> dict[str, str]:
+        here = self._options.platform
+        platform = (here.os, here.architecture, here.variant)
+        values = platform_arguments(
+            target=platform, build=platform, stage=self._options.target or "default"
+        )
+        values.update((k, v) for k, v in self._options.build_args.items() if k in values)
+        for argument in self._dockerfile.arguments:
+            for name, default in argument.pairs:
+                if name in self._options.build_args:
+                    values[name] = self._options.build_args[name]
+                elif default is not None:
+                    values[name] = self._expanded(default, values, argument)
+        return values
+
+    def _expanded(self, word: str, values: Mapping[str, str], node: Arg | From) -> str:
+        try:
+            return expand(word, values, escape=self._dockerfile.escape).text
+        except WordError as error:
+            raise PlanError(str(error), span=node.span) from error
+
+    # ---- stages by name
+
+    def _target(self) -> int:
+        if self._options.target is None:
+            return len(self._dockerfile.stages) - 1
+        wanted = self._options.target.lower()
+        index = self._named(wanted, len(self._dockerfile.stages))
+        if index is not None:
+            return index
+        names = [stage.base.name for stage in self._dockerfile.stages if stage.base.name]
+        near = get_close_matches(wanted, names, 1)
+        raise PlanError(
+            f'target stage "{self._options.target}" could not be found'
+            + (f" (did you mean {near[0]}?)" if near else ""),
+            hint="stages are: " + ", ".join(names) if names else "no stage has a name",
+        )
+
+    def _named(self, name: str, before: int) -> int | None:
+        """The last stage of that name among the first `before`."""
+        for stage in reversed(self._dockerfile.stages[:before]):
+            if stage.base.name == name:
+                return stage.index
+        return None
+
+    def _stage(self, index: int) -> PlannedStage:
+        """The plan of a stage and, before it, of every stage that it needs."""
+        if index not in self._planned:
+            stage = self._dockerfile.stages[index]
+            base = self._base(stage)
+            planner = StagePlanner(
+                stage,
+                config=self._start_config(base),
+                scope=self._start_scope(base),
+                escape=self._dockerfile.escape,
+                global_arguments=self._globals,
+                build_args=self._options.build_args,
+                epoch=self._epoch(base),
+                find_input=lambda name, span, by_number: self._input(
+                    name, stage, span, by_number=by_number
+                ),
+            )
+            self._planned[index] = planner.finish(
+                base=base, name=stage.base.name or f"stage-{index}"
+            )
+            self._scopes[index] = planner.scope
+        return self._planned[index]
+
+    def _base(self, stage: Stage) -> Base:
+        node = stage.base
+        name = self._expanded(node.image, self._globals, node)
+        if not name:
+            raise PlanError(
+                f"base name ({node.image}) should not be blank",
+                span=node.span,
+                hint="only ARGs before the first FROM, and --build-arg, can be used in FROM",
+            )
+        self._check_platform(node)
+        if name == "scratch":
+            return ScratchBase()
+        index = self._named(name, stage.index)
+        if index is not None:
+            self._stage(index)
+            return StageBase(index)
+        found = self._find_image(name, node.span, stage.index)
+        return ImageBase(reference=found.reference, image_id=found.image_id, config=found.config)
+
+    def _check_platform(self, node: From) -> None:
+        if node.platform is None:
+            return
+        text = self._expanded(node.platform, self._globals, node)
+        if not text:
+            raise PlanError(f"empty platform value from expression {node.platform}", span=node.span)
+        wanted, here = Platform.parse(text), self._options.platform
+        if (wanted.os, wanted.architecture) != (here.os, here.architecture):
+            raise PlanError(
+                f"cannot build for platform {text} on {here}",
+                span=node.span,
+                hint="building for a foreign platform is not supported yet",
+            )
+
+    def _find_image(self, name: str, span: Span, stage_index: int) -> FoundImage:
+        try:
+            return self._images.find(name)
+        except ImageError as error:
+            later = [s for s in self._dockerfile.stages[stage_index:] if s.base.name == name]
+            hint = f"stage {name} is defined at {later[0].base.span}" if later else error.hint
+            raise PlanError(
+                f"{name}: failed to resolve source metadata: {error.message}", span=span, hint=hint
+            ) from error
+
+    def _input(self, name: str, stage: Stage, span: Span, *, by_number: bool) -> Input:
+        """What `--from=name` in a stage refers to."""
+        if name == "scratch":
+            return FromNothing()
+        if name == "context":
+            return FromContext()
+        if by_number and name.isascii() and name.isdigit():
+            index = int(name)
+            if index >= stage.index:
+                raise PlanError(f"invalid stage index {index}", span=span)
+            self._stage(index)
+            return FromStage(index)
+        found = self._named(name.lower(), stage.index)
+        if found is not None:
+            self._stage(found)
+            return FromStage(found)
+        if name.lower() == stage.base.name:
+            raise PlanError(f"circular dependency detected on stage: {name.lower()}", span=span)
+        if self._named(name.lower(), len(self._dockerfile.stages)) is not None:
+            what = (
+                f'cannot copy from stage "{name}", it needs to be defined before current stage'
+                f' "{stage.base.name or stage.index}"'
+                if by_number
+                else f'cannot mount from stage "{name}", stage needs to be defined before'
+                " current command"
+            )
+            raise PlanError(what, span=span, hint="move that stage up")
+        image = self._find_image(name, span, stage.index)
+        return FromImage(reference=image.reference, image_id=image.image_id)
+
+    # ---- what a stage starts with
+
+    def _epoch(self, base: Base) -> int:
+        if self._options.epoch is not None:
+            return self._options.epoch
+        match base:
+            case ScratchBase():
+                return SCRATCH_EPOCH
+            case ImageBase():
+                return created_time(base.config)
+            case StageBase():
+                return self._planned[base.index].epoch
+
+    def _start_config(self, base: Base) -> ImageConfig:
+        match base:
+            case ScratchBase():
+                here = self._options.platform
+                start = ImageConfig(
+                    architecture=here.architecture,
+                    os=here.os,
+                    variant=here.variant,
+                    config=RuntimeConfig(working_dir="/"),
+                )
+            case ImageBase():
+                start = base.config
+            case StageBase():
+                return self._planned[base.index].config
+            case _:
+                assert_never(base)
+        if "PATH" in dict(start.config.env):
+            return start
+        env = (*start.config.env, ("PATH", DEFAULT_PATH))
+        return replace(start, config=replace(start.config, env=env))
+
+    def _start_scope(self, base: Base) -> Scope:
+        if isinstance(base, StageBase):
+            return self._scopes[base.index]
+        return Scope(variables=self._start_config(base).config.env)

@@ -1,0 +1,54 @@
+"""Finding and reading a Dockerfile."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+
+from builder.errors import ContextError
+
+_MOST = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A Dockerfile's text, where it lies, and the name that errors give it."""
+
+    path: str
+    name: str
+    data: bytes
+
+    @property
+    def text(self) -> str:
+        """The text, for excerpts."""
+        return self.data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+
+
+def read_dockerfile(context: str, file: str | None) -> Source:
+    """The Dockerfile of a build: `file`, or `Dockerfile` (or `dockerfile`) in the context.
+
+    A relative `file` is looked for where we are and then in the context; `-` is standard input.
+    `ContextError` if there is none.
+    """
+    if file == "-":
+        return Source("-", "Dockerfile", sys.stdin.buffer.read(_MOST))
+    if file is None:
+        candidates = [os.path.join(context, name) for name in ("Dockerfile", "dockerfile")]
+    else:
+        candidates = [file, os.path.join(context, file)]
+    for path in candidates:
+        try:
+            with open(path, "rb") as opened:
+                data = opened.read(_MOST + 1)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise ContextError(f"failed to read dockerfile: {path}: {error.strerror}") from error
+        if len(data) > _MOST:
+            raise ContextError(f"failed to read dockerfile: {path} is longer than {_MOST} bytes")
+        return Source(path, os.path.basename(path), data)
+    raise ContextError(
+        f"failed to read dockerfile: open {file or 'Dockerfile'}: no such file or directory",
+        hint=f"looked for {' and '.join(candidates)}; give another with --file",
+    )

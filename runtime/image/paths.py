@@ -1,0 +1,56 @@
+"""Where things lie in a store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from runtime.image.digest import DiffID, Digest, encoded
+
+LOCK_USE: Final = 0
+"""Shared by whoever has the store open, taken alone to remove layers."""
+LOCK_CREATION: Final = 1
+"""Taken to create the database."""
+_LOCK_LAYERS: Final = 1 << 60
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The layout: `version lock store.db blobs/sha256/<hex> trees/<hex> work/<id>`."""
+
+    root: str
+
+    @property
+    def version(self) -> str:
+        return f"{self.root}/version"
+
+    @property
+    def lock(self) -> str:
+        return f"{self.root}/lock"
+
+    @property
+    def database(self) -> str:
+        return f"{self.root}/store.db"
+
+    @property
+    def blobs(self) -> str:
+        return f"{self.root}/blobs/sha256"
+
+    @property
+    def trees(self) -> str:
+        return f"{self.root}/trees"
+
+    @property
+    def work(self) -> str:
+        return f"{self.root}/work"
+
+    def blob(self, digest: Digest | DiffID) -> str:
+        return f"{self.root}/blobs/sha256/{encoded(digest)}"
+
+    def tree(self, diff_id: DiffID) -> str:
+        return f"{self.root}/trees/{encoded(diff_id)}"
+
+
+def layer_lock(diff_id: DiffID) -> int:
+    """The byte of the lock file that stands for a layer."""
+    return _LOCK_LAYERS + int(encoded(diff_id)[:14], 16)

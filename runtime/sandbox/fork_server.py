@@ -1,0 +1,134 @@
+"""The fork server's own side: a small process without threads that clones containers.
+
+It is started by `runtime.sandbox.server`, which sees to it that this code's interpreter cannot
+be written to. Each request has the order's file and four descriptors: standard input, output
+and error, and where failures are reported. The answer is the container's pid, and its pidfd.
+"""
+
+from __future__ import annotations
+
+import _socket
+import gc
+import marshal
+import os
+import select
+import sys
+
+from runtime.sandbox import syscalls
+from runtime.sandbox.child import Child
+from runtime.sandbox.wire import Order, decode_order
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from typing import NoReturn
+else:
+    import _signal
+
+_FDS = 5
+_NAMESPACES = (
+    syscalls.CLONE_NEWNS
+    | syscalls.CLONE_NEWPID
+    | syscalls.CLONE_NEWIPC
+    | syscalls.CLONE_NEWUTS
+    | syscalls.CLONE_NEWCGROUP
+)
+
+
+def main() -> None:
+    """Serve until whoever started this process is gone or closes the connection."""
+    socket_fd, parent = int(sys.argv[1]), int(sys.argv[2])
+    syscalls.close_range(socket_fd + 1, 0xFFFF_FFFF, 0)
+    try:
+        parent_fd = os.pidfd_open(parent)
+    except ProcessLookupError:
+        return
+    if os.getppid() != parent:
+        return
+    # Collecting garbage would only copy pages that are shared with the containers.
+    gc.disable()
+    _Server(_socket.socket(fileno=socket_fd), parent_fd).serve()
+
+
+class _Server:
+    def __init__(self, socket: _socket.socket, parent_fd: int) -> None:
+        self._socket = socket
+        self._parent_fd = parent_fd
+        self._containers: set[int] = set()
+        self._poll = select.poll()
+        self._poll.register(socket.fileno(), select.POLLIN)
+        self._poll.register(parent_fd, select.POLLIN)
+        with open("/proc/sys/kernel/cap_last_cap", "rb", buffering=0) as file:
+            self._last_capability = int(file.read())
+
+    def serve(self) -> None:
+        """Answer requests; at the end no container is left that must not outlive its parent."""
+        try:
+            while True:
+                for fd, _ in self._poll.poll():
+                    if fd in self._containers:
+                        self._forget(fd)
+                    elif fd == self._parent_fd or not self._answer():
+                        return
+        finally:
+            for fd in self._containers:
+                # Being killed with the parent (prctl) is undone by a change of credentials:
+                # a command run by `su` or `gosu` would live on.
+                try:
+                    _signal.pidfd_send_signal(fd, _signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+
+    def _forget(self, pidfd: int) -> None:
+        self._poll.unregister(pidfd)
+        self._containers.discard(pidfd)
+        os.close(pidfd)
+
+    def _answer(self) -> bool:
+        """Do one request; `False` when there will be no more."""
+        try:
+            data, ancillary, _, _ = self._socket.recvmsg(1, _socket.CMSG_SPACE(4 * _FDS))
+        except ConnectionResetError:
+            return False
+        if not data:
+            return False
+        fds = [
+            int.from_bytes(content[i : i + 4], sys.byteorder)
+            for _, _, content in ancillary
+            for i in range(0, len(content), 4)
+        ]
+        order_fd, *standard, error_fd = fds
+        size = os.fstat(order_fd).st_size
+        order = decode_order(os.pread(order_fd, size, 0))
+        try:
+            pid, pidfd = self._clone(order, standard, error_fd)
+        except OSError as error:
+            self._socket.sendmsg([marshal.dumps((0, error.errno))])
+        else:
+            answer = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pidfd.to_bytes(4, sys.byteorder))
+            self._socket.sendmsg([marshal.dumps((pid, 0))], [answer])
+            if order.die_with_parent:
+                self._containers.add(pidfd)
+                self._poll.register(pidfd, select.POLLIN)
+            else:
+                os.close(pidfd)
+        finally:
+            for fd in fds:
+                os.close(fd)
+        return True
+
+    def _clone(self, order: Order, standard: list[int], error_fd: int) -> tuple[int, int]:
+        flags = _NAMESPACES
+        if order.network == "none":
+            flags |= syscalls.CLONE_NEWNET
+        # With CLONE_PARENT our parent is the container's, and waits for it; the exit signal is
+        # then ours, so none may be given.
+        pid, pidfd = syscalls.clone3(flags | syscalls.CLONE_PARENT, 0)
+        if pid == 0:
+            self._become_container(order, standard, error_fd)
+        return pid, pidfd
+
+    def _become_container(self, order: Order, standard: list[int], error_fd: int) -> NoReturn:
+        for number, fd in enumerate(standard):
+            os.dup2(fd, number)
+        Child(order, error_fd, self._last_capability).run()

@@ -1,0 +1,251 @@
+"""The fork server, seen from the process that wants containers.
+
+The server is a small process of its own. It starts each container as a child of *ours*, so that
+we wait for it, while a threaded program with a lot of memory never forks itself. It runs on a
+read-only clone of the interpreter's mount: through /proc/self/exe a container can get at the
+file its process was executed from, and must not be able to write it (CVE-2019-5736).
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import marshal
+import os
+import sys
+import threading
+from contextlib import suppress
+from types import TracebackType
+from typing import Final
+
+from runtime.errors import (
+    CommandNotFound,
+    CommandNotRunnable,
+    ContainerError,
+    SandboxUnavailable,
+    SetupFailed,
+    UserNotFound,
+)
+from runtime.sandbox import mounts
+from runtime.sandbox.spec import SandboxSpec
+from runtime.sandbox.wire import decode_failure, encode_order
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    import _signal
+
+_SOCKET_FD: Final = 3
+_PROGRAM: Final = (
+    "import sys; sys.path.append(sys.argv.pop()); "
+    "from runtime.sandbox.fork_server import main; main()"
+)
+_NOT_FOUND: Final = (errno.ENOENT, errno.ENOTDIR)
+
+
+class Process:
+    """A container's first process. To be waited for, by any thread."""
+
+    def __init__(self, pid: int, pidfd: int) -> None:
+        self.pid: Final = pid
+        self._pidfd = pidfd
+        self._status: int | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def pidfd(self) -> int:
+        """A descriptor of the process, readable when it has ended; closed by `wait`."""
+        return self._pidfd
+
+    def wait(self) -> int:
+        """Its exit status, when it has ended: 128 + n if signal n ended it."""
+        while True:
+            with self._lock:
+                if self._status is not None:
+                    return self._status
+                ended = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
+                if ended is not None:
+                    code = ended.si_status
+                    self._status = code if ended.si_code == os.CLD_EXITED else 128 + code
+                    os.close(self._pidfd)
+                    self._pidfd = -1
+                    return self._status
+                pidfd = os.dup(self._pidfd)
+            try:
+                # Not holding the lock: others may want to send signals. One of them may also be
+                # faster, and then there is no such child.
+                with suppress(ChildProcessError):
+                    os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT)
+            finally:
+                os.close(pidfd)
+
+    def kill(self, signal: int) -> None:
+        """Send it a signal; nothing happens if it has ended."""
+        with self._lock:
+            if self._status is None:
+                with suppress(ProcessLookupError):
+                    _signal.pidfd_send_signal(self._pidfd, signal)
+
+
+class SandboxServer:
+    """Starts containers. Made by the main thread: a container dies with the thread that made this.
+
+    The constructor does not wait until the server is up. `interpreter` is the Python that it
+    runs on, this process's own unless given.
+    """
+
+    def __init__(self, interpreter: str | None = None) -> None:
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        self._lock = threading.Lock()
+        self._socket: _socket.socket | None = ours
+        try:
+            self._pid = _spawn(interpreter or os.readlink("/proc/self/exe"), theirs.fileno())
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+
+    def __enter__(self) -> SandboxServer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the server, and with it the containers that must die with their parent."""
+        with self._lock:
+            self._close()
+
+    def start(self, spec: SandboxSpec, stdin_fd: int, stdout_fd: int, stderr_fd: int) -> Process:
+        """Start a container; on return its command is running. Safe to call from any thread.
+
+        On error nothing runs: `CommandNotFound`, `CommandNotRunnable`, `UserNotFound`, or
+        `SetupFailed` for all else.
+        """
+        try:
+            order = encode_order(spec)
+        except ValueError as error:
+            raise SetupFailed("read the specification", errno.EINVAL, str(error)) from error
+        read_fd, write_fd = os.pipe()
+        try:
+            try:
+                process = self._request(order, (stdin_fd, stdout_fd, stderr_fd, write_fd))
+            finally:
+                os.close(write_fd)
+            try:
+                failure = _read_all(read_fd)
+            except BaseException:
+                process.kill(_signal.SIGKILL)
+                process.wait()
+                raise
+        finally:
+            os.close(read_fd)
+        if failure:
+            process.wait()
+            raise _error(spec, *decode_failure(failure))
+        return process
+
+    def _request(self, order: bytes, fds: tuple[int, ...]) -> Process:
+        order_fd = os.memfd_create("order", os.MFD_CLOEXEC)
+        try:
+            written = 0
+            while written < len(order):
+                written += os.pwrite(order_fd, order[written:], written)
+            with self._lock:
+                try:
+                    return self._exchange((order_fd, *fds))
+                except ContainerError:
+                    raise
+                except BaseException:
+                    # An answer may still come, and would be taken for that to the next request.
+                    self._close()
+                    raise
+        finally:
+            os.close(order_fd)
+
+    def _exchange(self, fds: tuple[int, ...]) -> Process:
+        if self._socket is None:
+            raise SetupFailed("ask the fork server", errno.EPIPE, "it has been closed")
+        rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
+        try:
+            self._socket.sendmsg([b"!"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+            answer, ancillary, _, _ = self._socket.recvmsg(64, _socket.CMSG_SPACE(4))
+        except (BrokenPipeError, ConnectionResetError):
+            answer, ancillary = b"", []
+        if not answer:
+            self._close()
+            raise SetupFailed("ask the fork server", errno.EPIPE, "it has ended unexpectedly")
+        pid, number = marshal.loads(answer)
+        if number:
+            raise SetupFailed("make namespaces", number, os.strerror(number).lower())
+        return Process(pid, int.from_bytes(ancillary[0][2], sys.byteorder))
+
+    def _close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+            os.waitpid(self._pid, 0)
+
+
+def _spawn(interpreter: str, socket_fd: int) -> int:
+    """Start the server's process on a read-only clone of the interpreter."""
+    interpreter = os.path.realpath(interpreter)
+    try:
+        clone = mounts.bind(interpreter, read_only=True, recursive=False)
+    except PermissionError as error:
+        raise SandboxUnavailable(
+            "a read-only clone of the Python interpreter",
+            "the kernel does not allow it",
+            "call runtime.sandbox.privilege.acquire() first",
+        ) from error
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        raise SandboxUnavailable(
+            "a read-only clone of the Python interpreter",
+            f"the kernel ({os.uname().release}) is too old",
+            "use Linux 5.14 or newer",
+        ) from error
+    folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    arguments = [interpreter, "-I", "-S", "-E", "-X", "utf8", "-c", _PROGRAM]
+    arguments += [str(_SOCKET_FD), str(os.getpid()), folder]
+    environment = {}
+    if "LD_LIBRARY_PATH" in os.environ:
+        environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+    try:
+        return os.posix_spawn(
+            f"/proc/self/fd/{clone}",
+            arguments,
+            environment,
+            file_actions=[(os.POSIX_SPAWN_DUP2, socket_fd, _SOCKET_FD)],
+            setsid=True,
+            setsigmask=(),
+        )
+    finally:
+        os.close(clone)
+
+
+def _read_all(fd: int) -> bytes:
+    data = b""
+    while more := os.read(fd, 4096):
+        data += more
+    return data
+
+
+def _error(spec: SandboxSpec, stage: str, number: int, text: str) -> ContainerError:
+    """The failure that a container reported, as one of ours."""
+    if stage == "exec":
+        command = spec.argv[0]
+        if number in _NOT_FOUND:
+            return CommandNotFound(command, text)
+        return CommandNotRunnable(command, text)
+    if stage == "find the user":
+        return UserNotFound(text)
+    return SetupFailed(stage, number, text)

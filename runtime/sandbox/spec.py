@@ -1,0 +1,99 @@
+"""What a sandbox is to be, as a value: made and compared without any privilege.
+
+Paths of mounts and `cwd` are absolute paths inside the root. Everything that is a default here
+is what Docker gives a container.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from runtime.sandbox.capabilities import DEFAULT_CAPABILITIES
+
+MASKED_PATHS: Final = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+READ_ONLY_PATHS: Final = (
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+)
+_RLIMIT_NOFILE: Final = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BindMount:
+    """A file or directory of the host's. `source` is followed as it is: resolve it before."""
+
+    source: str
+    target: str
+    read_only: bool = False
+    recursive: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TmpfsMount:
+    """A file system in memory; `size` in bytes, at most half of the memory if `None`."""
+
+    target: str
+    size: int | None = None
+    mode: int = 0o1777
+
+
+Mount = BindMount | TmpfsMount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxSpec:
+    """A command and the world it will see.
+
+    lower       directories that make the root, the topmost first
+    upper       where changes to the root go; without it (and `work`, an empty directory of the
+                same file system) the root is read-only
+    volatile    changes need not survive a crash of the machine; `work` is good for one use
+    env         later values win; HOME is the user's home if it is not there
+    cwd         made (0755, owned by the user) if it is missing
+    user        as Docker's USER, looked up in the root's own /etc/passwd and /etc/group
+    seccomp     a program for the kernel's filter (`runtime.sandbox.seccomp`); none if `None`
+    shm_size    of /dev/shm, in bytes; 64 MiB if `None`
+    rlimits     (resource, soft, hard), cut to what this process may still have
+    new_session  no controlling terminal
+    die_with_parent  killed when the process that started it ends, however it ends
+    """
+
+    lower: tuple[str, ...]
+    upper: str | None = None
+    work: str | None = None
+    volatile: bool = False
+    mounts: tuple[Mount, ...] = ()
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = ()
+    cwd: str = "/"
+    user: str = ""
+    hostname: str = "localhost"
+    network: Literal["none", "host"] = "none"
+    capabilities: int = DEFAULT_CAPABILITIES
+    seccomp: bytes | None = None
+    masked_paths: tuple[str, ...] = MASKED_PATHS
+    read_only_paths: tuple[str, ...] = READ_ONLY_PATHS
+    rlimits: tuple[tuple[int, int, int], ...] = ((_RLIMIT_NOFILE, 1024, 524288),)
+    read_only_root: bool = False
+    shm_size: int | None = None
+    umask: int = 0o022
+    no_new_privileges: bool = False
+    new_session: bool = True
+    die_with_parent: bool = True

@@ -1,0 +1,128 @@
+"""What goes between the process that wants a container and the one that makes it.
+
+An order is a `SandboxSpec` reduced to what `marshal` knows, with paths and words as bytes: the
+fork server never imports dataclasses, which would double its start-up time.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runtime.sandbox.spec import SandboxSpec
+
+_SHM_SIZE = 64 << 20
+
+# A mount on the wire: ("bind", source, target, read_only, recursive)
+# or ("tmpfs", target, options, False, False).
+WireMount = tuple[str, bytes, bytes, bool, bool]
+
+
+class Order:
+    """A `SandboxSpec` on the other side of the wire; see there."""
+
+    lower: tuple[bytes, ...]
+    upper: bytes | None
+    work: bytes | None
+    volatile: bool
+    mounts: tuple[WireMount, ...]
+    argv: tuple[bytes, ...]
+    env: tuple[tuple[bytes, bytes], ...]
+    cwd: bytes
+    user: str
+    hostname: bytes
+    network: str
+    capabilities: int
+    seccomp: bytes | None
+    masked_paths: tuple[bytes, ...]
+    read_only_paths: tuple[bytes, ...]
+    rlimits: tuple[tuple[int, int, int], ...]
+    read_only_root: bool
+    shm_size: int
+    umask: int
+    no_new_privileges: bool
+    new_session: bool
+    die_with_parent: bool
+
+    def __init__(self, fields: dict[str, object]) -> None:
+        self.__dict__.update(fields)
+
+
+def encode_order(spec: SandboxSpec) -> bytes:
+    """The spec as bytes. `ValueError` for a word with a NUL in it."""
+    fields = {
+        "lower": tuple(map(_path, spec.lower)),
+        "upper": _path(spec.upper) if spec.upper is not None else None,
+        "work": _path(spec.work) if spec.work is not None else None,
+        "volatile": spec.volatile,
+        "mounts": _mounts(spec),
+        "argv": tuple(map(_text, spec.argv)),
+        "env": tuple((_text(name), _text(value)) for name, value in spec.env),
+        "cwd": _text(spec.cwd),
+        "user": spec.user,
+        "hostname": _text(spec.hostname),
+        "network": spec.network,
+        "capabilities": spec.capabilities,
+        "seccomp": spec.seccomp,
+        "masked_paths": tuple(map(_text, spec.masked_paths)),
+        "read_only_paths": tuple(map(_text, spec.read_only_paths)),
+        "rlimits": spec.rlimits,
+        "read_only_root": spec.read_only_root,
+        "shm_size": spec.shm_size if spec.shm_size is not None else _SHM_SIZE,
+        "umask": spec.umask,
+        "no_new_privileges": spec.no_new_privileges,
+        "new_session": spec.new_session,
+        "die_with_parent": spec.die_with_parent,
+    }
+    return marshal.dumps(fields)
+
+
+def decode_order(data: bytes) -> Order:
+    """What `encode_order` was given."""
+    return Order(marshal.loads(data))
+
+
+def encode_failure(stage: str, errno: int, text: str) -> bytes:
+    """What a container that cannot be says before it ends."""
+    return marshal.dumps((stage, errno, text))
+
+
+def decode_failure(data: bytes) -> tuple[str, int, str]:
+    """Stage, errno and text of a failure."""
+    stage, errno, text = marshal.loads(data)
+    return stage, errno, text
+
+
+def _mounts(spec: SandboxSpec) -> tuple[WireMount, ...]:
+    """The mounts in the order in which they must be attached: what is above comes first."""
+    from runtime.sandbox.spec import BindMount
+
+    mounts: list[WireMount] = []
+    for mount in sorted(spec.mounts, key=lambda mount: mount.target.count("/")):
+        if isinstance(mount, BindMount):
+            mounts.append(
+                ("bind", _path(mount.source), _text(mount.target), mount.read_only, mount.recursive)
+            )
+        else:
+            size = f",size={mount.size}" if mount.size is not None else ""
+            options = f"mode={mount.mode:o}{size}".encode()
+            mounts.append(("tmpfs", _text(mount.target), options, False, False))
+    return tuple(mounts)
+
+
+def _path(path: str) -> bytes:
+    """A path of the host's, in the file system's encoding."""
+    return _without_nul(os.fsencode(path))
+
+
+def _text(text: str) -> bytes:
+    """A word from an image: its bytes, whatever this process's locale is."""
+    return _without_nul(text.encode("utf-8", "surrogateescape"))
+
+
+def _without_nul(data: bytes) -> bytes:
+    if b"\0" in data:
+        raise ValueError(f"a NUL in {data!r}")
+    return data

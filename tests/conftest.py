@@ -1,0 +1,108 @@
+"""Fixtures for tests that use the command itself, the markers' meaning, and the leak check.
+
+A run of the tests has one folder, shared by all its workers: `store` is the root of the store
+that most end-to-end tests share, as users share theirs; `tmp` is $TMPDIR of every command.
+When the last worker is done nothing may be mounted there, no process may use it and `tmp`
+must be empty.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from support import leaks, probes
+from support.bases import BUSYBOX, DEBIAN
+from support.cli import Lamina
+
+RUN_FOLDER = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    worker = getattr(config, "workerinput", None)
+    if worker is not None:
+        config.stash[RUN_FOLDER] = Path(worker["run_folder"])
+        return
+    # Not /tmp: it may be a tmpfs too small for a Debian, or one without user xattrs.
+    run = Path(tempfile.mkdtemp(prefix="lamina-tests-", dir="/var/tmp"))
+    (run / "tmp").mkdir()
+    config.stash[RUN_FOLDER] = run
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: pytest.Item) -> None:
+    """Tell an xdist worker (whose type xdist does not export) where the run's folder is."""
+    node.workerinput["run_folder"] = str(node.config.stash[RUN_FOLDER])  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
+    yield
+    if hasattr(session.config, "workerinput"):
+        return
+    run = session.config.stash[RUN_FOLDER]
+    left = leaks.left_behind(run)
+    leaks.remove(run)
+    if left:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.section("left behind by the tests", red=True)
+            reporter.write_line("\n".join(left))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked `root` are not for other users; those marked `namespaces` need containers."""
+    if not probes.is_root():
+        kept = [item for item in items if item.get_closest_marker("root") is None]
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("namespaces") is not None:
+        reason = probes.why_no_namespaces()
+        if reason is not None:
+            probes.unmet(f"no containers here: {reason}")
+
+
+@pytest.fixture(scope="session")
+def run_folder(pytestconfig: pytest.Config) -> Path:
+    """The folder of this run of the tests, on a real disk, the same for every worker."""
+    return pytestconfig.stash[RUN_FOLDER]
+
+
+@pytest.fixture(scope="session")
+def lamina(run_folder: Path) -> Lamina:
+    """The command on the store that all tests share, with `busybox` in it."""
+    command = Lamina(root=run_folder / "store", temporary=run_folder / "tmp")
+    command.need(BUSYBOX)
+    return command
+
+
+@pytest.fixture(scope="session")
+def debian(lamina: Lamina) -> Lamina:
+    """The same, with `debian:bookworm-slim` in it too."""
+    lamina.need(DEBIAN)
+    return lamina
+
+
+def _private(run_folder: Path) -> Lamina:
+    folder = Path(tempfile.mkdtemp(prefix="private-", dir=run_folder))
+    command = Lamina(root=folder / "store", temporary=run_folder / "tmp")
+    command.need(BUSYBOX)
+    return command
+
+
+@pytest.fixture
+def private_lamina(run_folder: Path) -> Lamina:
+    """The command on a store of the test's own, with nothing but `busybox` in it."""
+    return _private(run_folder)
+
+
+@pytest.fixture
+def another_private_lamina(run_folder: Path) -> Lamina:
+    """A second such store, to compare with the first."""
+    return _private(run_folder)

@@ -1,0 +1,92 @@
+"""The packages depend on each other in one direction only, and their files stay readable."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Set
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OURS = ("builder", "grammar", "runtime")
+ALLOWED = {
+    "grammar": ("grammar",),
+    "runtime.image": ("runtime.image",),
+    "runtime.sandbox": ("runtime.sandbox", "runtime.errors"),
+    "runtime": ("runtime",),
+    "builder": OURS,
+}
+LINES_WORTH_A_LOOK = 400
+LINES_TOO_MANY = 450
+
+
+def is_in(module: str, package: str) -> bool:
+    return f"{module}.".startswith(f"{package}.")
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes(), str(path))
+
+
+def imported(nodes: Iterator[ast.AST], known: Set[str]) -> Iterator[str]:
+    """The modules that a file's import statements name; of ours, the exact one."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import"
+            assert node.module is not None
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                yield submodule if submodule in known else node.module
+
+
+def _at_load_time(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        is_for_types = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+        if not is_function and not is_for_types:
+            yield child
+            yield from _at_load_time(child)
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for folder in OURS for path in sorted((ROOT / folder).rglob("*.py"))}
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_imports_run_downward(package: str) -> None:
+    for module, path in MODULES.items():
+        if is_in(module, package):
+            for name in imported(ast.walk(parsed(path)), MODULES.keys()):
+                if name.split(".")[0] in OURS:
+                    allowed = any(is_in(name, other) for other in ALLOWED[package])
+                    assert allowed, f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    graph = {
+        module: MODULES.keys() & set(imported(_at_load_time(parsed(path)), MODULES.keys()))
+        for module, path in MODULES.items()
+    }
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]), pytrace=False)
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_files_stay_readable(package: str) -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
+        for module, path in MODULES.items()
+        if is_in(module, package)
+    }
+    too_long = {path: lines for path, lines in lengths.items() if lines > LINES_TOO_MANY}
+    assert not too_long, f"one idea a file, about {LINES_WORTH_A_LOOK} lines"
