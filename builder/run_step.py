@@ -30,8 +30,10 @@ from runtime.image.pack import keep_everything, pack_tree
 from runtime.image.platform import default_platform
 from runtime.image.store import Store
 from runtime.rootfs import RootParts, prepare_root
+from runtime.sandbox.capabilities import ALL_CAPABILITIES, DEFAULT_CAPABILITIES
+from runtime.sandbox.seccomp import default_filter
 from runtime.sandbox.server import Process, SandboxServer
-from runtime.sandbox.spec import SandboxSpec
+from runtime.sandbox.spec import MASKED_PATHS, READ_ONLY_PATHS, SandboxSpec
 
 _HOSTNAME = "buildkitsandbox"
 """BuildKit's: builds that write their host's name somewhere give the same with both."""
@@ -149,6 +151,7 @@ class RunRunner:
     def _spec(
         self, step: RunStep, root: RootParts, upper: str, env: tuple[tuple[str, str], ...]
     ) -> SandboxSpec:
+        insecure = step.security == "insecure"
         return SandboxSpec(
             lower=root.lower,
             upper=upper,
@@ -161,7 +164,10 @@ class RunRunner:
             user=step.user,
             hostname=_HOSTNAME,
             network=self._network(step),
-            seccomp=None,
+            seccomp=None if insecure else default_filter(),
+            capabilities=ALL_CAPABILITIES if insecure else DEFAULT_CAPABILITIES,
+            masked_paths=() if insecure else MASKED_PATHS,
+            read_only_paths=() if insecure else READ_ONLY_PATHS,
             shm_size=self._options.shm_size,
         )
 

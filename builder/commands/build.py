@@ -11,12 +11,12 @@ import click
 from builder.build import BuildRequest, build
 from builder.commands.failures import explain, say
 from builder.commands.opened import opened_engine
+from builder.commands.values import host_address, key_value, size_in_bytes, variables
 from builder.errors import BuildError, OptionError, StepFailed
 from builder.options import ExecuteOptions
 from builder.outputs import ArchiveOutput, parse_output
 from builder.progress import JsonProgress, PlainProgress, Progress, QuietProgress
 from builder.source import Source, read_dockerfile
-from builder.units import parse_size
 from grammar.errors import DockerfileError
 from runtime.image.digest import Digest
 from runtime.image.errors import InvalidReference
@@ -110,9 +110,9 @@ def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
         context=options["context"],
         source=source,
         names=tuple(_reference(tag) for tag in options["tags"]),
-        build_args=_build_args(options["build_args"]),
+        build_args=dict(variables(options["build_args"], ())),
         target=options["target"],
-        labels=tuple(_pair(label, "--label") for label in options["labels"]),
+        labels=tuple(key_value(label, "--label") for label in options["labels"]),
         outputs=outputs,
         epoch=_epoch(),
         execute=ExecuteOptions(
@@ -125,8 +125,8 @@ def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
             ssh=_agents(options["ssh"]),
             network=options["network"],
             allow=frozenset(options["allow"]),
-            extra_hosts=tuple(_host(text) for text in options["hosts"]),
-            shm_size=_size(options["shm_size"]),
+            extra_hosts=tuple(host_address(text) for text in options["hosts"]),
+            shm_size=size_in_bytes(options["shm_size"], "--shm-size"),
             **({"jobs": options["jobs"]} if options["jobs"] else {}),
         ),
     )
@@ -147,27 +147,6 @@ def _reference(text: str) -> Reference:
         raise OptionError(f"invalid tag: {error.message}") from error
 
 
-def _build_args(values: tuple[str, ...]) -> dict[str, str]:
-    """NAME=VALUE, or NAME for the variable of that name; where that is unset, nothing."""
-    found: dict[str, str] = {}
-    for text in values:
-        name, equals, value = text.partition("=")
-        if not name:
-            raise OptionError(f"invalid --build-arg {text!r}", hint="NAME=VALUE or NAME")
-        if equals:
-            found[name] = value
-        elif name in os.environ:
-            found[name] = os.environ[name]
-    return found
-
-
-def _pair(text: str, option: str) -> tuple[str, str]:
-    name, _, value = text.partition("=")
-    if not name:
-        raise OptionError(f"invalid {option} {text!r}", hint="KEY=VALUE")
-    return name, value
-
-
 def _epoch() -> int | None:
     text = os.environ.get("SOURCE_DATE_EPOCH")
     if not text:
@@ -175,24 +154,6 @@ def _epoch() -> int | None:
     if not text.isascii() or not text.isdigit():
         raise OptionError(f"SOURCE_DATE_EPOCH is not a number of seconds: {text!r}")
     return int(text)
-
-
-def _host(text: str) -> tuple[str, str]:
-    """`name:ip` or `name=ip`; an IPv6 address may stand in brackets."""
-    separator = "=" if "=" in text else ":"
-    name, found, address = text.partition(separator)
-    if not found or not name or not address:
-        raise OptionError(f"invalid --add-host {text!r}", hint="HOST:IP or HOST=IP")
-    return name, address.removeprefix("[").removesuffix("]")
-
-
-def _size(text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        return parse_size(text)
-    except ValueError as error:
-        raise OptionError(f"--shm-size: {error}") from error
 
 
 def _agents(values: tuple[str, ...]) -> dict[str, str]:

@@ -176,13 +176,15 @@ def _blob_path(digest: Digest) -> str:
 
 def _write_tar(store: Store, parts: _Parts, fd: int) -> None:
     write = _writer(fd)
+    # Rootless skopeo fails to make directories that are not entries.
+    for path in ("blobs", "blobs/sha256"):
+        write(encode(Entry(path=path.encode(), kind=Kind.DIRECTORY, mode=0o755)))
     for path, content in _members(parts):
+        size = len(content) if isinstance(content, bytes) else content.size
+        write(encode(Entry(path=path.encode(), kind=Kind.REGULAR, mode=0o644, size=size)))
         if isinstance(content, bytes):
-            write(_header(path, len(content)) + content)
-            size = len(content)
+            write(content)
         else:
-            size = content.size
-            write(_header(path, size))
             store.copy_blob(content.digest, size, write)
         write(bytes(-size % BLOCK))
     write(END)
@@ -195,10 +197,6 @@ def _members(parts: _Parts) -> Iterator[tuple[str, bytes | Descriptor]]:
     members.update(parts.documents)
     for path in sorted(members):
         yield path, members[path]
-
-
-def _header(path: str, size: int) -> bytes:
-    return encode(Entry(path=path.encode(), kind=Kind.REGULAR, mode=0o644, size=size))
 
 
 def _writer(fd: int) -> Callable[[bytes], None]:

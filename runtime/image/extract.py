@@ -65,7 +65,7 @@ def extract_layer(
     """
     with Hashed(chunks) as hashed, _Extractor(tree, skip_devices_if_forbidden) as extractor:
         members = read_tar(hashed, limits=limits)
-        extractor.apply_all(members)
+        extractor.apply_all(members, limits.entries)
         for _ in hashed:
             pass
     return Extracted(
@@ -145,6 +145,7 @@ class _Extractor:
         self._stale = False
         self._masked = 0o7000 | _umask()
         self._ids = (os.geteuid(), os.getegid())
+        self._parents = 0
         self.entries = 0
         self.skipped_devices: list[bytes] = []
         self.skipped_xattrs: list[bytes] = []
@@ -172,10 +173,13 @@ class _Extractor:
         self._close_directories()
         os.close(self._root)
 
-    def apply_all(self, members: TarReader) -> None:
+    def apply_all(self, members: TarReader, most: int) -> None:
         """Make every entry, then set what making entries disturbs: the directories' metadata."""
         for entry, body in members:
             self.entries += 1
+            if self.entries + self._parents > most:
+                member = os.fsdecode(entry.path)
+                raise LayerError(member, f"more than {most} entries and parents have to be made")
             if self._stale or len(self._open) > _OPEN_DIRECTORIES:
                 self._close_directories()
             try:
@@ -232,6 +236,7 @@ class _Extractor:
         status = _lstat(name, parent)
         if status is not None and not is_whiteout_device(status.st_mode, status.st_rdev):
             return False
+        self._parents += 1
         self._make_directory(name, parent)
         self._announce(Entry(path=path, kind=Kind.DIRECTORY, mode=0o755))
         return True

@@ -15,11 +15,11 @@ from typing import Final
 
 from runtime.image.entry import Entry, Kind
 from runtime.image.errors import LayerError
-from runtime.image.tar_reader import scan_raw_tar
+from runtime.image.tar_reader import Limits, scan_raw_tar
 
 _ROOT: Final = Entry(path=b"", kind=Kind.DIRECTORY, mode=0o755)
 _MOST_LINKS: Final = 40
-_LONGEST_NAME: Final = 255
+_LIMITS: Final = Limits()
 
 
 class TarForm:
@@ -147,41 +147,46 @@ class _Index:
 
     def _directory(self, path: bytes, entry: Entry, *, create: bool = True) -> bytes:
         """Where a directory of the tar really is, which is made if it is missing."""
-        real = self._real.get(path)
-        if real is not None:
+        known = path
+        while (real := self._real.get(known)) is None:
+            known = known.rpartition(b"/")[0]
+        if known == path:
             return real
-        trail: list[bytes] = []
-        pending = path.split(b"/")[::-1]
+        pending = path[len(known) :].split(b"/")[::-1]
         links = 0
         while pending:
             name = pending.pop()
             if name in (b"", b"."):
                 continue
             if name == b"..":
-                del trail[-1:]
+                real = real.rpartition(b"/")[0]
                 continue
-            if len(name) > _LONGEST_NAME:
+            if len(name) > _LIMITS.name:
                 raise _refused(entry, errno.ENAMETOOLONG)
-            here = b"/".join((*trail, name))
+            here = real + b"/" + name if real else name
             there = self.entries.get(here)
             if there is not None and there.kind is Kind.SYMLINK:
                 links += 1
                 if links > _MOST_LINKS:
                     raise _refused(entry, errno.ELOOP)
                 if there.target.startswith(b"/"):
-                    trail.clear()
+                    real = b""
                 pending += there.target.split(b"/")[::-1]
                 continue
             if there is None or there.kind is Kind.WHITEOUT:
                 if not create:
                     raise _no_target(entry)
-                self._add_directory(Entry(path=here, kind=Kind.DIRECTORY, mode=0o755), there)
+                self._make_parent(here, there)
             elif there.kind is not Kind.DIRECTORY:
                 raise _refused(entry, errno.ENOTDIR) if create else _no_target(entry)
-            trail.append(name)
-        real = b"/".join(trail)
+            real = here
         self._real[path] = real
         return real
+
+    def _make_parent(self, path: bytes, there: Entry | None) -> None:
+        if len(self.entries) > _LIMITS.entries:
+            raise LayerError(os.fsdecode(path), f"there are more than {_LIMITS.entries} entries")
+        self._add_directory(Entry(path=path, kind=Kind.DIRECTORY, mode=0o755), there)
 
 
 def _refused(entry: Entry, code: int) -> LayerError:

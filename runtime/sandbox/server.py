@@ -51,7 +51,8 @@ class Process:
         self.pid: Final = pid
         self._pidfd = pidfd
         self._status: int | None = None
-        self._lock = threading.Lock()
+        # A signal's handler may want to kill while this very thread waits.
+        self._lock = threading.RLock()
 
     @property
     def pidfd(self) -> int:

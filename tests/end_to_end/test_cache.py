@@ -29,12 +29,14 @@ def context(tmp_path: Path) -> Path:
 
 def steps(outcome: Outcome) -> dict[str, bool]:
     """Each step's text in the plain log, and whether it came from the cache."""
-    found: dict[str, bool] = {}
-    for line in outcome.text.splitlines():
-        if match := re.search(r"\b((?:COPY|RUN|ADD|WORKDIR) .*)", line):
-            text = re.sub(r"\s+(?:CACHED|\d+(?:\.\d+)? ?m?s)\b.*$", "", match[1])
-            found[text] = found.get(text, False) or "CACHED" in line
-    return found
+    texts: dict[str, str] = {}
+    cached: dict[str, bool] = {}
+    for number, rest in re.findall(r"^#(\d+) (.*)$", outcome.text, re.MULTILINE):
+        if match := re.fullmatch(r"\[.*\d+/\d+\] (.*)", rest):
+            texts[number] = match[1]
+        elif rest == "CACHED" or rest.startswith("DONE"):
+            cached[texts[number]] = rest == "CACHED"
+    return cached
 
 
 def test_nothing_is_done_twice(private_lamina: Lamina, context: Path) -> None:

@@ -63,9 +63,10 @@ def read_tar(path: Path) -> dict[str, bytes]:
     with tarfile.open(path) as tar:
         members = {}
         for member in tar:
-            file = tar.extractfile(member)
-            assert file is not None
-            members[member.name] = file.read()
+            if member.isfile():
+                file = tar.extractfile(member)
+                assert file is not None
+                members[member.name] = file.read()
         return members
 
 

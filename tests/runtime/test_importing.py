@@ -168,6 +168,7 @@ def test_a_tar_that_is_none_or_hostile_is_refused(
     assert os.listdir(f"{store.root}/blobs/sha256") == []
 
 
+@pytest.mark.root
 def test_no_link_leads_out_of_the_store(store: Store, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

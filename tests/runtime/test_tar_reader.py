@@ -253,8 +253,8 @@ def test_forms_of_numbers(field: bytes, value: int) -> None:
 @pytest.mark.parametrize("field", [b"0000_755", b"-1", b"+1", b"0x1ff", b"0o17", b"9", b"1 1"])
 @pytest.mark.parametrize("what", ["size", "uid", "gid", "mtime", "mode"])
 def test_what_is_no_number(field: bytes, what: str) -> None:
-    with pytest.raises(LayerError, match="no octal number|no owner|size|content"):
-        members(tars.header(b"x", **{what: field}) + tars.END)  # type: ignore[arg-type]
+    with pytest.raises(LayerError, match=r"no octal number"):
+        members(tars.header(b"x", **{what: field}) + tars.END)
 
 
 def test_base_256() -> None:
@@ -356,7 +356,7 @@ def test_names_too_long() -> None:
             tars.gnu(b"L", path) + tars.file(b"x"),
             tars.pax({b"linkpath": path}) + tars.hardlink(b"x", b"y"),
         ):
-            with pytest.raises(LayerError, match="longer|too long") as caught:
+            with pytest.raises(LayerError, match=r"longer|too long") as caught:
                 members(data + tars.END)
             assert len(str(caught.value)) < 500
     with pytest.raises(LayerError):
@@ -457,9 +457,7 @@ def test_cut_off(tmp_path: Path, cut: int) -> None:
     with pytest.raises(LayerError, match="cut off"):
         members(data[:-cut])
     with pytest.raises(LayerError, match="cut off"):
-        for _, body in read_tar([data[:-cut]]):
-            for _ in body:
-                pass
+        assert [b"".join(body) for _, body in read_tar([data[:-cut]])]
     with pytest.raises(LayerError, match="cut off"):
         list(read_tar([data[:-cut]]))
     with pytest.raises(LayerError, match="cut off"):

@@ -1,0 +1,54 @@
+"""Values of options that several commands have, from how people write them."""
+
+from __future__ import annotations
+
+import os
+
+from builder.errors import OptionError
+from builder.units import parse_size
+
+
+def host_address(text: str) -> tuple[str, str]:
+    """`--add-host`: `name:ip` or `name=ip`; an IPv6 address may stand in brackets."""
+    separator = "=" if "=" in text else ":"
+    name, found, address = text.partition(separator)
+    if not found or not name or not address:
+        raise OptionError(f"invalid --add-host {text!r}", hint="HOST:IP or HOST=IP")
+    return name, address.removeprefix("[").removesuffix("]")
+
+
+def size_in_bytes(text: str | None, option: str) -> int | None:
+    """A size, where one was given."""
+    if text is None:
+        return None
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise OptionError(f"{option}: {error}") from error
+
+
+def key_value(text: str, option: str) -> tuple[str, str]:
+    """`KEY=VALUE`; without a value it is empty."""
+    name, _, value = text.partition("=")
+    if not name:
+        raise OptionError(f"invalid {option} {text!r}", hint="KEY=VALUE")
+    return name, value
+
+
+def variables(given: tuple[str, ...], files: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """`--env` and `--env-file`: a name alone takes our own value, and is left out if unset."""
+    lines: list[str] = []
+    for path in files:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            stripped = [line.strip("\r\n").lstrip() for line in file]
+        lines += [line for line in stripped if line and not line.startswith("#")]
+    found: dict[str, str] = {}
+    for text in (*lines, *given):
+        name, equals, value = text.partition("=")
+        if not name:
+            raise OptionError(f"invalid variable {text!r}", hint="NAME=VALUE or NAME")
+        if equals:
+            found[name] = value
+        elif name in os.environ:
+            found[name] = os.environ[name]
+    return tuple(found.items())
