@@ -12,6 +12,7 @@ from builder.context import open_context
 from builder.events import BuildFinished, Emit, Exported, Noticed
 from builder.execute import Executor
 from builder.inputs import Inputs
+from builder.leftovers import Leftovers
 from builder.options import ExecuteOptions
 from builder.outputs import ArchiveOutput, ImageOutput, Output
 from builder.plan import FoundImage, PlanOptions, plan
@@ -91,6 +92,7 @@ def build(request: BuildRequest, store: Store, sandbox: SandboxServer, emit: Emi
             sandbox=sandbox,
             inputs=inputs,
             unpacker=stack.enter_context(Unpacker(store)),
+            leftovers=stack.enter_context(Leftovers()),
             options=request.execute,
             emit=emit,
         )

@@ -20,6 +20,7 @@ from builder.events import BaseUsed, Emit, StepCached, StepEnded, StepFinished, 
 from builder.inputs import Inputs
 from builder.keys import Key
 from builder.layering import EMPTY_LAYER
+from builder.leftovers import Leftovers
 from builder.options import ExecuteOptions
 from builder.run_step import RunRunner
 from builder.steps import (
@@ -66,6 +67,7 @@ class Executor:
         sandbox: SandboxServer,
         inputs: Inputs,
         unpacker: Unpacker,
+        leftovers: Leftovers,
         options: ExecuteOptions,
         emit: Emit,
     ) -> None:
@@ -83,6 +85,7 @@ class Executor:
             inputs=inputs,
             options=options,
             emit=emit,
+            leftovers=leftovers,
             layers_of=self._layers_of,
             stopped=self._stopped,
         )

@@ -17,6 +17,7 @@ from builder.errors import Cancelled, PlanError, StepFailed
 from builder.events import Emit, StepOutput
 from builder.inputs import Inputs, LayersOf
 from builder.keys import run_key
+from builder.leftovers import Leftovers
 from builder.noise import is_noise
 from builder.options import ExecuteOptions
 from builder.run_mounts import RunMounts
@@ -52,9 +53,11 @@ class RunRunner:
         inputs: Inputs,
         options: ExecuteOptions,
         emit: Emit,
+        leftovers: Leftovers,
         layers_of: LayersOf,
         stopped: threading.Event,
     ) -> None:
+        self._leftovers = leftovers
         self._store = store
         self._sandbox = sandbox
         self._inputs = inputs
@@ -98,7 +101,11 @@ class RunRunner:
             with self._jobs, ExitStack() as stack:
                 if self._stopped.is_set():
                     raise Cancelled
-                return self._run(step, layers, epoch, span, number, mounts, stack)
+                diff_id = self._run(step, layers, epoch, span, number, mounts, stack)
+                # Undone while the next step runs: removing what a step leaves behind takes as
+                # long as starting a container.
+                self._leftovers.undo(stack.pop_all())
+                return diff_id
 
         return Work(key=key, do=do)
 
