@@ -218,11 +218,20 @@ class _Planner:
         try:
             return self._images.find(name)
         except ImageError as error:
-            later = [s for s in self._dockerfile.stages[stage_index:] if s.base.name == name]
-            hint = f"stage {name} is defined at {later[0].base.span}" if later else error.hint
+            hint = self._stage_hint(name, stage_index) or error.hint
             raise PlanError(
                 f"{name}: failed to resolve source metadata: {error.message}", span=span, hint=hint
             ) from error
+
+    def _stage_hint(self, name: str, stage_index: int) -> str | None:
+        """Which stage may have been meant by a name that is no image's."""
+        stages = self._dockerfile.stages
+        for stage in stages[stage_index:]:
+            if stage.base.name == name:
+                return f"stage {name} is defined at {stage.base.span}: move it up"
+        names = [stage.base.name for stage in stages[:stage_index] if stage.base.name]
+        near = get_close_matches(name, names, 1)
+        return f"did you mean the stage {near[0]}?" if near else None
 
     def _input(self, name: str, stage: Stage, span: Span, *, by_number: bool) -> Input:
         """What `--from=name` in a stage refers to."""

@@ -131,9 +131,7 @@ class StagePlanner:
         self._configure(on_build=())
         try:
             return [
-                replace(
-                    parse_instruction(text, "ONBUILD", self._escape), span=self._stage.base.span
-                )
+                replace(parse_instruction(text, "ONBUILD"), span=self._stage.base.span)
                 for text in texts
             ]
         except DockerfileError as error:

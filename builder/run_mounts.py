@@ -56,6 +56,15 @@ class Made:
     env: tuple[tuple[str, str], ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True)
+class _Selected:
+    """A part of the context as a layer: its key, its entries, and where in it the part is."""
+
+    key: Key
+    entries: list[Entry]
+    place: str
+
+
 class RunMounts:
     """Makes the mounts of one step."""
 
@@ -84,29 +93,26 @@ class RunMounts:
             return identity(request)
         layers = self._inputs.layers(request.input, self._layers_of)
         if layers is None:
-            content = self._context_key(request.source)[0].digest
+            content = self._selected(request.source).key.digest
         else:
             content = f"{chain_id(layers)} {request.source}"
         return identity(("bind", request.target, request.read_write, content))
 
-    def _context_key(self, source: str) -> tuple[Key, list[Entry]]:
-        """The entries of a part of the context as a layer, and the layer's key."""
+    def _selected(self, source: str) -> _Selected:
+        """A part of the context as a layer."""
         tree = self._inputs.tree(FromContext(), self._layers_of)
         try:
             path = resolve(tree, source.encode("utf-8", "surrogateescape"))
             there = tree.lstat(path)
             folder = there is not None and there.kind is Kind.DIRECTORY
-            step = CopyStep(
-                sources=(source,),
-                destination="/" if folder else "/" + _name(source),
-                input=FromContext(),
-            )
+            place = "/" if folder else "/" + source.rstrip("/").rpartition("/")[2]
+            step = CopyStep(sources=(source,), destination=place, input=FromContext())
             rules = CopyRules(owner=None, change_mode=None, mtime=0)
             entries = copy_entries(step, tree, EmptyTree(), rules, lambda entry: None)
         except (CopyProblem, TooManyLinks) as error:
             raise PlanError(str(error), span=self._span) from error
         ordered = canonical_order(entries)
-        return entries_key(ordered, self._inputs.place), ordered
+        return _Selected(entries_key(ordered, self._inputs.place), ordered, place)
 
     # ---- for the container
 
@@ -164,13 +170,14 @@ class RunMounts:
         layers = self._inputs.layers(source, self._layers_of)
         if layers is not None:
             return layers, path
-        key, entries = self._context_key(path)
+        selected = self._selected(path)
+        key = selected.key
         record = self._store.record(key.digest)
-        diff_id = record.diff_id if record is not None else commit_entries(self._store, entries)
-        if record is None:
-            self._store.put_record(key.digest, key.kind, key.components, diff_id)
-        single = len(entries) == 1 and entries[0].kind is not Kind.DIRECTORY
-        return (diff_id,), os.fsdecode(entries[0].path) if single else "/"
+        if record is not None:
+            return (record.diff_id,), selected.place
+        diff_id = commit_entries(self._store, selected.entries)
+        self._store.put_record(key.digest, key.kind, key.components, diff_id)
+        return (diff_id,), selected.place
 
     def _root(
         self, layers: tuple[DiffID, ...], folder: str, stack: ExitStack, *, read_write: bool
@@ -287,7 +294,3 @@ class RunMounts:
         mounts.append(BindMount(source=socket, target=request.target, read_only=True))
         if "SSH_AUTH_SOCK" not in dict(env):
             env.append(("SSH_AUTH_SOCK", request.target))
-
-
-def _name(path: str) -> str:
-    return path.rstrip("/").rpartition("/")[2]

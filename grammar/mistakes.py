@@ -56,6 +56,8 @@ def mistake(scanned: Scanned, name: str, position: int, expected: Set[str]) -> D
             return DockerfileError("dockerfile contains no stages to build", statement.span)
         hint = "a build stage starts with FROM; before the first, only ARG can stand"
         return DockerfileError("no build stage in current context", statement.span, hint)
+    if keyword == "FROM" and inside == 0:
+        return DockerfileError("FROM isn't allowed as an ONBUILD trigger", statement.span)
     if keyword == "ONBUILD" and rest:
         word, rest = _first_word(rest)
         keyword = word.upper()

@@ -52,6 +52,8 @@ class Scanned:
     warnings: tuple[ParseWarning, ...]
     marks: tuple[tuple[int, int, int], ...]
     """(offset in `text`, source line, source column) of each piece, ascending."""
+    offsets: tuple[int, ...]
+    """Where the statements start."""
 
     def locate(self, offset: int) -> tuple[int, int]:
         """The line and column in the source of a place in `text`."""
@@ -61,8 +63,7 @@ class Scanned:
 
     def statement(self, offset: int) -> Statement:
         """The statement that holds a place in `text`; the last one for places after it."""
-        after = bisect_right(self.statements, offset, key=lambda statement: statement.offset)
-        return self.statements[max(after - 1, 0)]
+        return self.statements[max(bisect_right(self.offsets, offset) - 1, 0)]
 
 
 def scan(source: str, name: str, escape: str | None = None) -> Scanned:
@@ -85,6 +86,7 @@ def scan(source: str, name: str, escape: str | None = None) -> Scanned:
         statements=tuple(scanner.statements),
         warnings=tuple(scanner.warnings),
         marks=tuple(scanner.marks),
+        offsets=tuple(statement.offset for statement in scanner.statements),
     )
 
 
@@ -147,6 +149,7 @@ class _Scanner:
         if not source:
             return
         start = self.offset
+        # Blanks before the first word may stem from several pieces: all of those start with it.
         self.marks += [
             (max(start + at - lead, start), line, col + max(lead - at, 0))
             for at, line, col in marks

@@ -7,7 +7,7 @@ must not be blank. Errors are raised with the place of the token they are about.
 from __future__ import annotations
 
 import re
-from typing import Any, TypedDict, cast
+from typing import Any, NoReturn, TypedDict, cast
 
 from lark import Token, Transformer, v_args
 
@@ -47,6 +47,12 @@ from grammar.scan import Scanned
 
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 
+_RULES = (
+    *("dockerfile", "stage", "instruction", "exec_form", "shell_form", "legacy_pair"),
+    *("base", "add", "arg", "cmd", "copy", "entrypoint", "env", "expose", "healthcheck"),
+    *("label", "maintainer", "onbuild", "run", "shell", "stopsignal", "user", "volume", "workdir"),
+)
+
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -70,6 +76,12 @@ class NodeTransformer(Transformer[Token, Dockerfile | Instruction]):
         super().__init__(visit_tokens=False)
         self._scanned = scanned
         self._name = name
+        # lark wraps a method each time it looks one up, which costs more than most methods do.
+        for rule in _RULES:
+            setattr(self, rule, getattr(self, rule))
+
+    def __default__(self, data: str, children: list[Any], meta: Any) -> NoReturn:
+        raise AssertionError(f"no method makes a node of the rule {data}")
 
     def dockerfile(self, *parts: Arg | tuple[From, tuple[Instruction, ...]]) -> Dockerfile:
         arguments = tuple(part for part in parts if isinstance(part, Arg))
