@@ -218,8 +218,6 @@ class _Copier:
         inodes = {member.path: number for number, member in enumerate(members)}
         root = _Rooted(self._draft, place)
         for member in members:
-            if member.kind in (Kind.WHITEOUT, Kind.OPAQUE):
-                continue
             follow = member.kind is Kind.DIRECTORY
             path = join(place, resolve(root, member.path, follow_last=follow))
             self._make_directories(parent(path))

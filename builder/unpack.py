@@ -45,7 +45,8 @@ class Unpacker:
             if path is None:
                 return None
             self._archives[path] = entry
-        return index_tar(os.fsdecode(path))
+        # Names that mean a removal in a layer mean nothing in an archive: no layer can hold them.
+        return index_tar(os.fsdecode(path), whiteouts=False)
 
     def place(self, entry: Entry, name: Callable[[Entry], str]) -> str | None:
         """A name for bytes out of an archive: the archive's, and where in it they are."""

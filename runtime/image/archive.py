@@ -22,6 +22,7 @@ from runtime.image.json_bytes import Json
 from runtime.image.manifest import (
     MEDIA_TYPE_CONFIG,
     MEDIA_TYPE_MANIFEST,
+    Annotations,
     Descriptor,
     Index,
     Manifest,
@@ -38,6 +39,18 @@ _ANNOTATION_TAG: Final = "org.opencontainers.image.ref.name"
 _ANNOTATION_NAME: Final = "io.containerd.image.name"
 _INDEX_LIMIT: Final = 64 << 20
 _COMPRESSING_THREADS: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotated:
+    """Annotations of an image's manifest, of its descriptor in the index, and of the index."""
+
+    manifest: Annotations = ()
+    descriptor: Annotations = ()
+    index: Annotations = ()
+
+
+_UNANNOTATED: Final = Annotated()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,20 +71,21 @@ def write_archive(
     *,
     compression: Compression = Compression.GZIP,
     format: Format = "oci",
-) -> Digest:
-    """Write an image as a tar; returns the digest of its manifest.
+    annotations: Annotated = _UNANNOTATED,
+) -> Descriptor:
+    """Write an image as a tar; returns the descriptor of its manifest.
 
     To a path, which then holds the whole archive or what it held before; or to a descriptor, of
     which the caller throws away what was written if this fails. Without names the archive holds
     the image without a tag. `ArchiveError` where Docker could not read what is asked for.
     """
-    parts = _parts(store, image, names, compression, format)
+    parts = _parts(store, image, names, compression, format, annotations)
     if isinstance(out, int):
         _write_tar(store, parts, out)
     else:
         with new_file(out) as fd:
             _write_tar(store, parts, fd)
-    return parts.manifest.digest
+    return parts.manifest
 
 
 def write_layout(
@@ -82,14 +96,15 @@ def write_layout(
     *,
     compression: Compression = Compression.GZIP,
     format: Format = "oci",
-) -> Digest:
+    annotations: Annotated = _UNANNOTATED,
+) -> Descriptor:
     """Write an image as a directory, or add it to the layout that is there.
 
     Names it is given are taken from the images that have them there. The index is written last,
     so on failure the layout holds what it held before. `ArchiveError` for a directory that holds
     something else.
     """
-    parts = _parts(store, image, names, compression, format)
+    parts = _parts(store, image, names, compression, format, annotations)
     blobs = os.path.join(directory, "blobs", "sha256")
     index = _merged(_read_index(directory), parts.index)
     os.makedirs(blobs, exist_ok=True)
@@ -102,7 +117,7 @@ def write_layout(
     for name in sorted(documents, key=lambda name: (name == "index.json", name)):
         with new_file(os.path.join(directory, name)) as fd:
             write_all(fd, documents[name])
-    return parts.manifest.digest
+    return parts.manifest
 
 
 def _parts(
@@ -111,6 +126,7 @@ def _parts(
     names: Sequence[Reference],
     compression: Compression,
     format: Format,
+    annotations: Annotated,
 ) -> _Parts:
     if format == "docker" and compression is Compression.ZSTD:
         raise ArchiveError(
@@ -121,15 +137,20 @@ def _parts(
     manifest = Manifest(
         config=Descriptor(media_type=MEDIA_TYPE_CONFIG, digest=image.id, size=len(image.document)),
         layers=layers,
+        annotations=annotations.manifest,
     ).to_bytes()
     descriptor = Descriptor(
         media_type=MEDIA_TYPE_MANIFEST,
         digest=sha256(manifest),
         size=len(manifest),
         platform=image.config.platform,
+        annotations=annotations.descriptor,
     )
     tagged = [name for name in names if name.tag is not None]
-    index = Index(manifests=tuple(_named(descriptor, name) for name in tagged) or (descriptor,))
+    index = Index(
+        manifests=tuple(_named(descriptor, name) for name in tagged) or (descriptor,),
+        annotations=annotations.index,
+    )
     documents = {
         "oci-layout": _LAYOUT,
         "index.json": index.to_bytes(),
@@ -155,7 +176,8 @@ def _compressed(
 
 def _named(descriptor: Descriptor, name: Reference) -> Descriptor:
     """The descriptor with the names that skopeo and umoci, and containerd and podman, look for."""
-    annotations = ((_ANNOTATION_NAME, str(name)), (_ANNOTATION_TAG, name.tag or ""))
+    names = {_ANNOTATION_NAME: str(name), _ANNOTATION_TAG: name.tag or ""}
+    annotations = tuple(sorted({**dict(descriptor.annotations), **names}.items()))
     return replace(descriptor, annotations=annotations)
 
 
@@ -227,4 +249,5 @@ def _merged(old: Index, new: Index) -> Index:
         if manifest not in new.manifests
         and dict(manifest.annotations).get(_ANNOTATION_NAME) not in taken
     ]
-    return replace(old, manifests=(*kept, *new.manifests))
+    annotations = tuple(sorted({**dict(old.annotations), **dict(new.annotations)}.items()))
+    return Index(manifests=(*kept, *new.manifests), annotations=annotations)

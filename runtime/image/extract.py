@@ -8,28 +8,27 @@ Every entry is made by its last component in a directory that was opened inside 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from queue import SimpleQueue
 from types import TracebackType
 from typing import Final, Self
 
 from runtime.image.digest import DiffID
 from runtime.image.entry import Entry, Kind
 from runtime.image.errors import LayerError
-from runtime.image.in_root import DIRECTORY_FLAGS, open_directory, remove, walk_directory
+from runtime.image.hashed import Hashed
+from runtime.image.in_root import DIRECTORY_FLAGS, open_plain, remove, walk_directory
 from runtime.image.overlay_marks import is_whiteout_device, make_whiteout, set_opaque
-from runtime.image.tar_reader import Body, Limits, TarReader, read_tar
+from runtime.image.tar_reader import Limits, TarReader, read_tar
+from runtime.image.tar_source import Body
 
 _FILE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_DIRECTORIES: Final = 64
-_AHEAD: Final = 16
 _NOT_POSSIBLE: Final = frozenset((errno.EPERM, errno.ENOTSUP, errno.EACCES))
 _BY_LAYER: Final = frozenset((errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EMLINK))
+_NOT_PLAIN: Final = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
 _SECOND: Final = 10**9
 _LIMITS: Final = Limits()
 
@@ -63,9 +62,9 @@ def extract_layer(
     not sound; the tree is worthless then, but nothing outside has been touched. Without
     CAP_MKNOD, other devices are skipped if so asked, and EPERM otherwise.
     """
-    with Hashed(chunks) as hashed, _Extractor(tree, skip_devices_if_forbidden) as extractor:
+    with Hashed(chunks) as hashed, _Extractor(tree, limits, skip_devices_if_forbidden) as extractor:
         members = read_tar(hashed, limits=limits)
-        extractor.apply_all(members, limits.entries)
+        extractor.apply_all(members)
         for _ in hashed:
             pass
     return Extracted(
@@ -78,69 +77,15 @@ def extract_layer(
     )
 
 
-class Hashed:
-    """Chunks on their way, their digest taken in a thread; used in a `with` statement.
-
-    On leaving it the thread is gone and the chunks are closed; `diff_id` and `size` are then
-    those of what has come by.
-    """
-
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._given = chunks
-        self._chunks = iter(chunks)
-        self._sum = hashlib.sha256()
-        self._queue: SimpleQueue[bytes | None] = SimpleQueue()
-        self._room = threading.Semaphore(_AHEAD)
-        self._thread: threading.Thread | None = None
-        self.size = 0
-
-    @property
-    def diff_id(self) -> DiffID:
-        return DiffID("sha256:" + self._sum.hexdigest())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._queue.put(None)
-        if self._thread is not None:
-            self._thread.join()
-        close = getattr(self._given, "close", None)
-        if close is not None:
-            close()
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        chunk = next(self._chunks)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._hash)
-            self._thread.start()
-        self._room.acquire()
-        self._queue.put(chunk)
-        self.size += len(chunk)
-        return chunk
-
-    def _hash(self) -> None:
-        while (chunk := self._queue.get()) is not None:
-            self._sum.update(chunk)
-            self._room.release()
-
-
 class _Extractor:
     """A tree in the making, used in a `with` statement."""
 
-    def __init__(self, tree: str, skip_devices: bool) -> None:
+    def __init__(self, tree: str, limits: Limits, skip_devices: bool) -> None:
         self._tree = tree
+        self._limits = limits
         self._skip_devices = skip_devices
         self._root = -1
-        self._open: dict[bytes, int] = {}
+        self._open: dict[bytes, tuple[int, bytes]] = {}
         self._directories: dict[bytes, Entry] = {}
         self._stale = False
         self._masked = 0o7000 | _umask()
@@ -173,8 +118,9 @@ class _Extractor:
         self._close_directories()
         os.close(self._root)
 
-    def apply_all(self, members: TarReader, most: int) -> None:
+    def apply_all(self, members: TarReader) -> None:
         """Make every entry, then set what making entries disturbs: the directories' metadata."""
+        most = self._limits.entries
         for entry, body in members:
             self.entries += 1
             if self.entries + self._parents > most:
@@ -196,15 +142,15 @@ class _Extractor:
         kind = entry.kind
         if kind is Kind.OPAQUE:
             if entry.path:  # there is nothing above a root that could hide what is below it
-                set_opaque(self._directory(entry.path))
+                set_opaque(self._directory(entry.path)[0])
             return
         above, _, name = entry.path.rpartition(b"/")
-        parent = self._directory(above)
+        parent, real = self._directory(above)
         if kind is Kind.REGULAR:
             self._make_file(entry, body, name, parent)
         elif kind is Kind.DIRECTORY:
             self._make_directory(name, parent)
-            self._announce(entry)
+            self._directories[real + b"/" + name if real else name] = entry
         elif kind is Kind.WHITEOUT:
             self._make_whiteout(name, parent)
         elif kind is Kind.HARDLINK:
@@ -212,22 +158,29 @@ class _Extractor:
         else:
             self._make_special(entry, name, parent)
 
-    def _directory(self, path: bytes) -> int:
-        """The directory at a path, made if it is missing; it stays open for this entry."""
+    def _directory(self, path: bytes, *, create: bool = True) -> tuple[int, bytes]:
+        """A directory, made if it is missing, and its path without links.
+
+        It stays open for this entry.
+        """
         if not path:
-            return self._root
-        fd = self._open.get(path)
-        if fd is None:
+            return self._root, b""
+        known = self._open.get(path)
+        if known is None:
             try:
-                fd = open_directory(self._root, path)
-            except (FileNotFoundError, NotADirectoryError):
-                fd = walk_directory(self._root, path, create=self._create_parent)
-            self._open[path] = fd
-        return fd
+                known = open_plain(self._root, path), path
+            except OSError as error:
+                if error.errno not in _NOT_PLAIN:
+                    raise
+                known = walk_directory(self._root, path, self._create_parent if create else None)
+            self._open[path] = known
+            if len(known[1]) > self._limits.path:
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path)
+        return known
 
     def _close_directories(self) -> None:
         self._stale = False
-        for fd in self._open.values():
+        for fd, _ in self._open.values():
             os.close(fd)
         self._open.clear()
 
@@ -238,13 +191,8 @@ class _Extractor:
             return False
         self._parents += 1
         self._make_directory(name, parent)
-        self._announce(Entry(path=path, kind=Kind.DIRECTORY, mode=0o755))
+        self._directories[path] = self._unannounced(path)
         return True
-
-    def _announce(self, entry: Entry) -> None:
-        """Remember what a directory is to be in the end: what was said of it last."""
-        self._directories.pop(entry.path, None)
-        self._directories[entry.path] = entry
 
     def _clear(self, name: bytes, parent: int) -> None:
         """Make room for an entry that replaces an earlier one."""
@@ -305,10 +253,7 @@ class _Extractor:
     def _make_link(self, entry: Entry, name: bytes, parent: int) -> None:
         above, _, target = entry.target.rpartition(b"/")
         try:
-            source = open_directory(self._root, above)
-        except (FileNotFoundError, NotADirectoryError):
-            raise _no_target(entry) from None
-        try:
+            source, _ = self._directory(above, create=False)
             status = _lstat(target, source) if target else None
             if status is None and entry.target in self.skipped_devices:
                 self.skipped_devices.append(entry.path)
@@ -321,10 +266,8 @@ class _Extractor:
                     return
                 self._clear(name, parent)
             os.link(target, name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise _no_target(entry) from None
-        finally:
-            os.close(source)
 
     def _make_special(self, entry: Entry, name: bytes, parent: int) -> None:
         try:
@@ -359,23 +302,24 @@ class _Extractor:
                 self.skipped_xattrs.append(entry.path)
 
     def _finish_directories(self, root: Entry | None) -> None:
-        """Owners, modes, attributes and times; of a directory with two entries the later's."""
-        done: set[tuple[int, int]] = set()
+        """Owners, modes, attributes and times, those below first."""
         for path, entry in reversed(self._directories.items()):
             try:
-                fd = open_directory(self._root, path, follow_last=False)
-            except (FileNotFoundError, NotADirectoryError):
+                fd = open_plain(self._root, path)
+            except OSError as error:
+                if error.errno not in _NOT_PLAIN:
+                    raise
                 continue  # something else has taken its place
             try:
-                status = os.fstat(fd)
-                if (status.st_dev, status.st_ino) not in done:
-                    done.add((status.st_dev, status.st_ino))
-                    self._finish_directory(entry, fd)
+                self._finish_directory(entry, fd)
             finally:
                 os.close(fd)
-        euid, egid = self._ids
-        given = root or Entry(path=b"", kind=Kind.DIRECTORY, mode=0o755, uid=euid, gid=egid)
-        self._finish_directory(given, self._root)
+        self._finish_directory(root or self._unannounced(b""), self._root)
+
+    def _unannounced(self, path: bytes) -> Entry:
+        """A directory of which the layer says nothing: ours, which is root's."""
+        uid, gid = self._ids
+        return Entry(path=path, kind=Kind.DIRECTORY, mode=0o755, uid=uid, gid=gid)
 
     def _finish_directory(self, entry: Entry, fd: int) -> None:
         if (entry.uid, entry.gid) != self._ids:

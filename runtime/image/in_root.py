@@ -1,9 +1,10 @@
 """Opening directories inside a tree that somebody else has filled.
 
 Links in a tree mean what they mean to a process that has the tree as its root: absolute ones
-start at its top and `..` stops there. The kernel does that itself (openat2, RESOLVE_IN_ROOT,
-Linux 5.6); where it cannot, because it is old or a filter forbids it, or where directories have
-to be created on the way, the path is walked here, one component at a time, following nothing.
+start at its top and `..` stops there. A path without links is opened by the kernel, which is
+told to accept none (openat2, Linux 5.6). Any other, and where a directory has to be made on the
+way, is walked here, one component at a time, nothing followed but what is read and understood:
+so it is known where a path really leads.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import stat
 from collections.abc import Callable
 from typing import Any, Final
 
 DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SYS_OPENAT2: Final = 437  # the same on every architecture
-_RESOLVE_NO_MAGICLINKS: Final = 0x02
-_RESOLVE_IN_ROOT: Final = 0x10
+RESOLVE_NO_SYMLINKS: Final = 0x04
+RESOLVE_IN_ROOT: Final = 0x10
 _MOST_LINKS: Final = 40  # MAXSYMLINKS
-_UNAVAILABLE: Final = frozenset((errno.ENOSYS, errno.EPERM))
+_KEPT_OPEN: Final = 32
+# It is too old, a filter forbids it, or the path is longer than it takes.
+_NOT_THE_KERNEL: Final = frozenset((errno.ENOSYS, errno.EPERM, errno.ENAMETOOLONG))
 
 
 class _OpenHow(ctypes.Structure):
@@ -45,10 +47,14 @@ def _prototype() -> Any:
 
 
 _syscall: Final = _prototype()
-_FOLLOW: Final = _OpenHow(
-    DIRECTORY_FLAGS & ~os.O_NOFOLLOW, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS
-)
-_NO_FOLLOW: Final = _OpenHow(DIRECTORY_FLAGS, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+
+
+def open_how(flags: int, resolve: int) -> _OpenHow:
+    """A `struct open_how` for `openat2`."""
+    return _OpenHow(flags, 0, resolve)
+
+
+_PLAIN: Final = open_how(DIRECTORY_FLAGS, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS)
 
 
 def openat2(root: int, path: bytes, how: _OpenHow) -> int:
@@ -60,33 +66,29 @@ def openat2(root: int, path: bytes, how: _OpenHow) -> int:
     return fd
 
 
-def open_directory(root: int, path: bytes, *, follow_last: bool = True) -> int:
-    """Open the directory at `path` inside `root`; the caller closes it.
+def open_plain(root: int, path: bytes) -> int:
+    """Open the directory at a path without `..` on which no link lies; the caller closes it.
 
-    `OSError` as open(2) raises it: ENOENT, ENOTDIR (also for a link that is not followed), ELOOP.
+    `OSError` with ENOENT, ENOTDIR or ELOOP if there is none.
     """
     try:
-        return openat2(root, path or b".", _FOLLOW if follow_last else _NO_FOLLOW)
+        return openat2(root, path or b".", _PLAIN)
     except OSError as error:
-        if error.errno not in _UNAVAILABLE:
+        if error.errno not in _NOT_THE_KERNEL:
             raise
-    return walk_directory(root, path, follow_last=follow_last)
+    return _descend(root, path.split(b"/"))
 
 
 def walk_directory(
-    root: int,
-    path: bytes,
-    *,
-    follow_last: bool = True,
-    create: Callable[[int, bytes, bytes], bool] | None = None,
-) -> int:
-    """As `open_directory`, component by component.
+    root: int, path: bytes, create: Callable[[int, bytes, bytes], bool] | None = None
+) -> tuple[int, bytes]:
+    """Open the directory to which a path leads, and say where that is: a path without links.
 
     `create` is called with a directory, a name in it that is missing or not a directory, and
-    its path inside the root with all links resolved; true says that it is a directory now.
+    its path without links; true says that it is a directory now. The caller closes the
+    descriptor. `OSError` as open(2) raises it: ENOENT, ENOTDIR, ELOOP.
     """
-    opened = [os.dup(root)]
-    trail: list[bytes] = []
+    walk = _Walk(root)
     pending = path.split(b"/")[::-1]
     links = 0
     try:
@@ -95,34 +97,79 @@ def walk_directory(
             if name in (b"", b"."):
                 continue
             if name == b"..":
-                if trail:
-                    trail.pop()
-                    os.close(opened.pop())
+                walk.up()
                 continue
+            here = walk.here()
             try:
-                fd = os.open(name, DIRECTORY_FLAGS, dir_fd=opened[-1])
+                fd = os.open(name, DIRECTORY_FLAGS, dir_fd=here)
             except OSError as error:
-                target = _link_at(name, opened[-1]) if pending or follow_last else None
+                target = _link_at(name, here)
                 if target is not None:
                     links += 1
                     if links > _MOST_LINKS:
                         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path) from error
                     if target.startswith(b"/"):
-                        trail.clear()
-                        while len(opened) > 1:
-                            os.close(opened.pop())
+                        walk.to_top()
                     pending += target.split(b"/")[::-1]
                     continue
-                real = b"/".join((*trail, name))
-                if create is None or not create(opened[-1], name, real):
+                if create is None or not create(here, name, walk.path(name)):
                     raise
-                fd = os.open(name, DIRECTORY_FLAGS, dir_fd=opened[-1])
-            opened.append(fd)
-            trail.append(name)
-        return opened.pop()
+                fd = os.open(name, DIRECTORY_FLAGS, dir_fd=here)
+            walk.down(name, fd)
+        return os.dup(walk.here()), walk.path()
     finally:
-        for fd in opened:
-            os.close(fd)
+        walk.to_top()
+
+
+class _Walk:
+    """A place in a tree: the names that lead there, and the last few of the directories, open."""
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        self._names: list[bytes] = []
+        self._opened: list[int] = []  # -1 for those that are too far up
+
+    def path(self, *more: bytes) -> bytes:
+        return b"/".join((*self._names, *more))
+
+    def here(self) -> int:
+        if not self._names:
+            return self._root
+        if self._opened[-1] < 0:
+            self._opened[-1] = _descend(self._root, self._names)
+        return self._opened[-1]
+
+    def down(self, name: bytes, fd: int) -> None:
+        self._names.append(name)
+        self._opened.append(fd)
+        if len(self._opened) > _KEPT_OPEN and (above := self._opened[-_KEPT_OPEN]) >= 0:
+            self._opened[-_KEPT_OPEN] = -1
+            os.close(above)
+
+    def up(self) -> None:
+        if self._names:
+            self._names.pop()
+            fd = self._opened.pop()
+            if fd >= 0:
+                os.close(fd)
+
+    def to_top(self) -> None:
+        while self._names:
+            self.up()
+
+
+def _descend(root: int, names: list[bytes]) -> int:
+    fd = os.dup(root)
+    try:
+        for name in names:
+            if name:
+                below = os.open(name, DIRECTORY_FLAGS, dir_fd=fd)
+                os.close(fd)
+                fd = below
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _link_at(name: bytes, dir_fd: int) -> bytes | None:
@@ -184,11 +231,3 @@ def _remove_files(directory: int) -> list[bytes]:
         if not is_directory:
             os.unlink(name, dir_fd=directory)
     return [name for name, is_directory in items if is_directory]
-
-
-def is_directory_at(name: bytes, dir_fd: int) -> bool:
-    """Whether a directory has this name; links are not followed."""
-    try:
-        return stat.S_ISDIR(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        return False

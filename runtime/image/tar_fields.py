@@ -58,10 +58,16 @@ def decimal(value: bytes, member: bytes, what: str) -> int:
 def verify_checksum(block: bytes) -> None:
     """`LayerError` if a header is not what it was when it was written."""
     field = block[_CHECKSUM]
+    # Adler-32's low half is 1 + the sum of the bytes modulo 65521, a tenth of the price of `sum`.
+    without = (zlib.adler32(block) & 0xFFFF) - (zlib.adler32(field) & 0xFFFF)
+    actual = (without + _SPACES) % _ADLER
+    try:
+        if int(field[:6], 8) == actual:
+            return
+    except ValueError:
+        pass
     stored = number(field, text(block[:100]), "checksum")
-    # Adler-32's low half is 1 + the sum of the bytes modulo 65521.
-    actual = (zlib.adler32(block) & 0xFFFF) - 1 - sum(field) + _SPACES
-    if 0 <= stored <= 255 * len(block) and (stored - actual) % _ADLER == 0:
+    if 0 <= stored <= 255 * len(block) and stored % _ADLER == actual:
         return
     signed = sum(byte - 256 if byte > 127 else byte for byte in block)  # as old tars on SunOS did
     signed += _SPACES - sum(byte - 256 if byte > 127 else byte for byte in field)
@@ -89,6 +95,13 @@ def pax_records(body: bytes, member: bytes) -> dict[bytes, bytes]:
 
 def path_of(raw: bytes, member: bytes, longest: int, longest_name: int) -> bytes:
     """A path as entries have it: relative, without `.` and empty components; `b""` is the root."""
+    if (
+        len(raw) <= longest_name
+        and b"/." not in raw
+        and b"//" not in raw
+        and not raw.startswith((b"/", b"."))
+    ):
+        return raw.rstrip(b"/")
     parts = raw.rstrip(b"/").split(b"/")
     if b"" in parts or b"." in parts:
         parts = [part for part in parts if part not in (b"", b".")]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from collections import Counter
 from dataclasses import replace
 from typing import Final
 
@@ -61,7 +62,7 @@ class _Index:
         self.entries: dict[bytes, Entry] = {b"": _ROOT}
         self.below: dict[bytes, dict[bytes, None]] = {b"": {}}
         self.opaque: set[bytes] = set()
-        self._real: dict[bytes, bytes] = {b"": b""}
+        self._real: dict[bytes, tuple[bytes, int]] = {b"": (b"", 0)}  # and how many links it took
         self._files = 0
         status = os.stat(tar)
         self._device = -status.st_ino  # no inode on disk has it, and no other tar beside this one
@@ -70,7 +71,15 @@ class _Index:
             self._add(entry)
         if scanned.root is not None:
             self.entries[b""] = scanned.root
+        self._drop_single_inodes()
         self._real.clear()
+
+    def _drop_single_inodes(self) -> None:
+        """Links may have been replaced later: a file with one name is like any other."""
+        names = Counter(entry.inode for entry in self.entries.values() if entry.inode)
+        for path, entry in self.entries.items():
+            if entry.inode and names[entry.inode] == 1:
+                self.entries[path] = replace(entry, inode=None)
 
     def _add(self, entry: Entry) -> None:
         kind = entry.kind
@@ -81,9 +90,12 @@ class _Index:
         above, _, name = entry.path.rpartition(b"/")
         parent = self._directory(above, entry)
         path = parent + b"/" + name if parent else name
+        there = self.entries.get(path)
+        if kind is Kind.HARDLINK:
+            self._add_link(entry, path, there)
+            return
         if path != entry.path:
             entry = replace(entry, path=path)
-        there = self.entries.get(path)
         if kind is Kind.DIRECTORY:
             self._add_directory(entry, there)
         elif kind is Kind.WHITEOUT:
@@ -91,8 +103,6 @@ class _Index:
                 self._set(entry)
             elif there.kind is Kind.DIRECTORY:
                 self.opaque.add(path)
-        elif kind is Kind.HARDLINK:
-            self._add_link(entry, there)
         else:
             if there is not None:
                 self._remove(path)
@@ -106,14 +116,14 @@ class _Index:
         self._set(entry)
         self.below.setdefault(entry.path, {})
 
-    def _add_link(self, entry: Entry, there: Entry | None) -> None:
+    def _add_link(self, entry: Entry, path: bytes, there: Entry | None) -> None:
         above, _, name = entry.target.rpartition(b"/")
         parent = self._directory(above, entry, create=False)
         target = parent + b"/" + name if parent else name
         source = self.entries.get(target)
         if source is None or source.kind in (Kind.DIRECTORY, Kind.WHITEOUT):
             raise _no_target(entry)
-        if target == entry.path:
+        if target == path:
             return
         if source.kind is Kind.REGULAR:
             if source.inode is None:
@@ -123,10 +133,10 @@ class _Index:
             elif there is not None and there.inode == source.inode:
                 return
         if there is not None:
-            self._remove(entry.path)
+            self._remove(path)
             if target not in self.entries:
                 raise _no_target(entry)
-        self._set(replace(source, path=entry.path))
+        self._set(replace(source, path=path))
 
     def _set(self, entry: Entry) -> None:
         path = entry.path
@@ -143,17 +153,17 @@ class _Index:
             del self.entries[path]
             self.opaque.discard(path)
             pending += [path + b"/" + name for name in self.below.pop(path, ())]
-        self._real = {b"": b""}
+        self._real = {b"": (b"", 0)}
 
     def _directory(self, path: bytes, entry: Entry, *, create: bool = True) -> bytes:
         """Where a directory of the tar really is, which is made if it is missing."""
         known = path
-        while (real := self._real.get(known)) is None:
+        while (found := self._real.get(known)) is None:
             known = known.rpartition(b"/")[0]
+        real, links = found
         if known == path:
             return real
         pending = path[len(known) :].split(b"/")[::-1]
-        links = 0
         while pending:
             name = pending.pop()
             if name in (b"", b"."):
@@ -180,7 +190,9 @@ class _Index:
             elif there.kind is not Kind.DIRECTORY:
                 raise _refused(entry, errno.ENOTDIR) if create else _no_target(entry)
             real = here
-        self._real[path] = real
+        if len(real) > _LIMITS.path:
+            raise _refused(entry, errno.ENAMETOOLONG)
+        self._real[path] = real, links
         return real
 
     def _make_parent(self, path: bytes, there: Entry | None) -> None:

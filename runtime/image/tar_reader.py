@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 from runtime.image.entry import Content, Entry, FileSource, Kind
 from runtime.image.overlay_marks import META_PREFIX, OPAQUE_NAME, WHITEOUT_PREFIX, is_kept
@@ -24,12 +24,14 @@ from runtime.image.tar_fields import (
     verify_checksum,
 )
 from runtime.image.tar_header import BLOCK, decode_xattr_name
+from runtime.image.tar_source import Body, Chunks, RawTar, Source
 
 _FIELDS: Final = struct.Struct("100s8s8s8s12s12s8xc100s6s2x64x8s8s155s12x")
 _ZERO_BLOCK: Final = bytes(BLOCK)
 _XATTR: Final = b"SCHILY.xattr."
 _LARGEST_ID: Final = (1 << 32) - 2  # chown takes -1 for "leave it"
 _LATEST: Final = 1 << 36
+_REMEMBERED: Final = 1000
 _KINDS: Final = {
     b"0": Kind.REGULAR,
     b"\0": Kind.REGULAR,
@@ -58,16 +60,6 @@ class Limits:
     """Bytes of one extended header."""
 
 
-class _Source(Protocol):
-    """Where a tar's bytes come from."""
-
-    def take(self, size: int) -> bytes:
-        """The next bytes; fewer only at the end."""
-
-    def skip(self, size: int) -> int:
-        """Leave bytes out; returns how many there were."""
-
-
 def _nowhere() -> Content:
     return b""
 
@@ -77,7 +69,7 @@ class _Parser:
 
     def __init__(
         self,
-        source: _Source,
+        source: Source,
         limits: Limits,
         whiteouts: bool,
         locate: Callable[[], Content] = _nowhere,
@@ -86,6 +78,7 @@ class _Parser:
         self._limits = limits
         self._whiteouts = whiteouts
         self._locate = locate
+        self._numbers: dict[tuple[bytes, ...], tuple[int, int, int, int]] = {}
         self._count = 0
         self._size = 0
         self.root: Entry | None = None
@@ -158,17 +151,17 @@ class _Parser:
         """The entry of a header; `None` for the root, and for what is to be left out."""
         raw, mode, uid, gid, size, mtime, typeflag, link, magic, major, minor, prefix = fields
         name = text(raw)
-        if magic == b"ustar\0" and prefix[0]:
+        if prefix[0] and magic == b"ustar\0":
             name = text(prefix) + b"/" + name
-        target = text(link)
         length = number(size, name, "size") if kind is Kind.REGULAR else 0
-        owner = number(uid, name, "uid")
-        group = number(gid, name, "gid")
-        time = number(mtime, name, "mtime")
+        permissions, owner, group, time = self._common(name, (mode, uid, gid, mtime))
+        linking = kind is Kind.HARDLINK or kind is Kind.SYMLINK
+        target = text(link) if linking else b""
         xattrs: tuple[tuple[str, bytes], ...] = ()
         if extended:
             name = extended.get(b"path") or name
-            target = extended.get(b"linkpath") or target
+            if linking:
+                target = extended.get(b"linkpath") or target
             length, owner, group, time, xattrs = self._extended(
                 name, kind, extended, (length, owner, group, time)
             )
@@ -177,7 +170,7 @@ class _Parser:
         self._check(name, length, owner, group, time)
         path = path_of(name, name, self._limits.path, self._limits.name + len(WHITEOUT_PREFIX))
         rdev = 0
-        if kind is Kind.HARDLINK or kind is Kind.SYMLINK:
+        if linking:
             target = self._target(kind, name, target)
         elif kind is Kind.CHARACTER or kind is Kind.BLOCK:
             rdev = _device(number(major, name, "device"), number(minor, name, "device"), name)
@@ -188,7 +181,7 @@ class _Parser:
             elif kind is Kind.CHARACTER and rdev == 0:
                 marked = Kind.WHITEOUT  # what overlayfs would take it for
         if not path and marked is not Kind.OPAQUE and marked is not None:
-            self._root(marked, name, number(mode, name, "mode"), owner, group, time, xattrs)
+            self._root(marked, name, permissions, owner, group, time, xattrs)
             marked = None
         if marked is None or marked is Kind.WHITEOUT or marked is Kind.OPAQUE:
             self._leave_out(name, length)
@@ -198,16 +191,31 @@ class _Parser:
         return Entry(
             path=path,
             kind=marked,
-            mode=number(mode, name, "mode") & 0o7777,
+            mode=permissions,
             uid=owner,
             gid=group,
             mtime=time,
             size=length,
-            target=target if kind is Kind.HARDLINK or kind is Kind.SYMLINK else b"",
+            target=target,
             rdev=rdev,
             xattrs=xattrs,
             content=self._locate() if length else b"",
         )
+
+    def _common(self, name: bytes, fields: tuple[bytes, ...]) -> tuple[int, int, int, int]:
+        """Mode, owner, group and time, which are the same for file after file."""
+        numbers = self._numbers.get(fields)
+        if numbers is None:
+            if len(self._numbers) > _REMEMBERED:
+                self._numbers.clear()
+            mode, uid, gid, mtime = fields
+            numbers = self._numbers[fields] = (
+                number(mode, name, "mode") & 0o7777,
+                number(uid, name, "uid"),
+                number(gid, name, "gid"),
+                number(mtime, name, "mtime"),
+            )
+        return numbers
 
     def _extended(
         self,
@@ -286,7 +294,7 @@ class _Parser:
         if kind is not Kind.DIRECTORY:
             raise refusal(name, "the root can only be a directory")
         self.root = Entry(
-            path=b"", kind=kind, mode=mode & 0o7777, uid=owner, gid=group, mtime=time, xattrs=xattrs
+            path=b"", kind=kind, mode=mode, uid=owner, gid=group, mtime=time, xattrs=xattrs
         )
 
     def _leave_out(self, name: bytes, length: int) -> None:
@@ -301,109 +309,11 @@ def _device(major: int, minor: int, name: bytes) -> int:
     return os.makedev(major, minor)
 
 
-class _Chunks:
-    """A tar that comes in pieces of any size."""
-
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = iter(chunks)
-        self._view = memoryview(b"")
-        self._offset = 0
-
-    def take(self, size: int) -> bytes:
-        start = self._offset
-        end = start + size
-        if end <= len(self._view):
-            self._offset = end
-            return bytes(self._view[start:end])
-        return b"".join(self.pieces(size))
-
-    def piece(self, size: int) -> memoryview:
-        """Some of the next bytes; none only at the end."""
-        while self._offset == len(self._view):
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return memoryview(b"")
-            self._view = memoryview(chunk)
-            self._offset = 0
-        start = self._offset
-        self._offset = min(start + size, len(self._view))
-        return self._view[start : self._offset]
-
-    def pieces(self, size: int) -> Iterator[memoryview]:
-        while size and (piece := self.piece(size)):
-            size -= len(piece)
-            yield piece
-
-    def skip(self, size: int) -> int:
-        end = self._offset + size
-        if end <= len(self._view):
-            self._offset = end
-            return size
-        return sum(map(len, self.pieces(size)))
-
-
-class Body:
-    """The content of the member that a `TarReader` has reached; gone with the next member."""
-
-    __slots__ = ("_chunks", "_left", "_member", "_padding")
-
-    def __init__(self, chunks: _Chunks) -> None:
-        self._chunks = chunks
-        self._member = b""
-        self._left = 0
-        self._padding = 0
-
-    def begin(self, entry: Entry) -> None:
-        """Stand for another member (for `TarReader`)."""
-        self._member = entry.path
-        self._left = entry.size
-        self._padding = -entry.size % BLOCK
-
-    def read(self, size: int = -1) -> bytes:
-        """The next `size` bytes, or all that is left."""
-        wanted = self._left if size < 0 else min(size, self._left)
-        data = self._chunks.take(wanted)
-        self._left -= wanted
-        if len(data) < wanted:
-            raise self._cut_off()
-        return data
-
-    def __iter__(self) -> Iterator[memoryview]:
-        while self._left:
-            piece = self._chunks.piece(self._left)
-            if not piece:
-                raise self._cut_off()
-            self._left -= len(piece)
-            yield piece
-
-    def copy_to(self, fd: int) -> None:
-        """Write all that is left to a file descriptor."""
-        while self._left:
-            piece = self._chunks.piece(self._left)
-            if not piece:
-                raise self._cut_off()
-            self._left -= len(piece)
-            written = os.write(fd, piece)
-            while written < len(piece):
-                written += os.write(fd, piece[written:])
-
-    def finish(self) -> None:
-        """Leave out what has not been read (for `TarReader`)."""
-        rest = self._left + self._padding
-        if rest:
-            if self._chunks.skip(rest) < self._left:
-                raise self._cut_off()
-            self._left = self._padding = 0
-
-    def _cut_off(self) -> Exception:
-        return refusal(self._member, "the tar is cut off")
-
-
 class TarReader:
     """An iterator over the members of a tar; `root` is its entry for the root, once it has come."""
 
     def __init__(self, chunks: Iterable[bytes], limits: Limits, whiteouts: bool) -> None:
-        source = _Chunks(chunks)
+        source = Chunks(chunks)
         self._parser = _Parser(source, limits, whiteouts)
         self._body = Body(source)
 
@@ -439,25 +349,6 @@ def read_tar(
     return TarReader(chunks, limits, whiteouts)
 
 
-class _RawTar:
-    """A tar on disk of which only the headers are read."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._size = os.fstat(fd).st_size
-        self.position = 0
-
-    def take(self, size: int) -> bytes:
-        data = os.pread(self._fd, size, self.position)
-        self.position += len(data)
-        return data
-
-    def skip(self, size: int) -> int:
-        count = min(size, self._size - self.position)
-        self.position += count
-        return count
-
-
 @dataclass(frozen=True, slots=True)
 class TarIndex:
     """What is in an uncompressed tar on disk, in its order, and its entry for the root."""
@@ -472,7 +363,7 @@ def scan_raw_tar(path: str, *, limits: Limits = _LIMITS, whiteouts: bool = True)
     entries = []
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        source = _RawTar(fd)
+        source = RawTar(fd)
         parser = _Parser(source, limits, whiteouts, lambda: FileSource(name, source.position))
         while (entry := parser.next()) is not None:
             entries.append(entry)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.probes import need_tool
 
 from runtime.image.archive import write_archive, write_layout
 from runtime.image.compression import Compression
@@ -23,6 +22,7 @@ from runtime.image.new_file import new_file, write_all
 from runtime.image.pack import pack_tree
 from runtime.image.reference import DEFAULT_DOMAIN, Reference
 from runtime.image.store import Store, open_store
+from support.probes import need_tool
 
 APP = Reference.parse("app:v1")
 NAMES = [APP, Reference.parse("test.com/team/app:v2")]
@@ -77,7 +77,7 @@ def test_an_archive_is_an_oci_layout_and_what_docker_reads(
     image = make_image(store)
     out = tmp_path / "image.tar"
     kind: Any = format
-    digest = write_archive(store, image, NAMES, str(out), format=kind)
+    digest = write_archive(store, image, NAMES, str(out), format=kind).digest
     members = read_tar(out)
     assert list(members) == sorted(members)
     assert out.stat().st_size % 512 == 0
@@ -118,7 +118,7 @@ def test_an_archive_is_a_function_of_the_image(tmp_path: Path) -> None:
 def test_skopeo_reads_an_archive(store: Store, tmp_path: Path, compression: Compression) -> None:
     image = make_image(store)
     out = tmp_path / "image.tar"
-    digest = write_archive(store, image, [APP], str(out), compression=compression)
+    digest = write_archive(store, image, [APP], str(out), compression=compression).digest
     manifest = skopeo("--raw", f"oci-archive:{out}:v1")
     assert manifest["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
     assert skopeo("--config", "--raw", f"oci-archive:{out}:v1") == json.loads(image.document)
@@ -134,7 +134,7 @@ def test_skopeo_reads_an_archive(store: Store, tmp_path: Path, compression: Comp
 def test_an_image_without_a_name_is_read_without_one(store: Store, tmp_path: Path) -> None:
     image = make_image(store)
     out = tmp_path / "image.tar"
-    digest = write_archive(store, image, [], str(out))
+    digest = write_archive(store, image, [], str(out)).digest
     assert json.loads(read_tar(out)["manifest.json"])[0]["RepoTags"] is None
     assert skopeo(f"oci-archive:{out}")["Digest"] == digest
     assert skopeo("--config", f"docker-archive:{out}")["os"] == "linux"

@@ -5,23 +5,32 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import resource
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
-from support import tars
 
 from runtime.image.decompression import open_decompressed
 from runtime.image.digest import DiffID
 from runtime.image.entry import Entry, Kind
 from runtime.image.errors import LayerError
 from runtime.image.extract import Extracted, extract_layer
-from runtime.image.in_root import open_directory, walk_directory
+from runtime.image.in_root import (
+    DIRECTORY_FLAGS,
+    RESOLVE_IN_ROOT,
+    open_how,
+    open_plain,
+    openat2,
+    walk_directory,
+)
 from runtime.image.layer_writer import write_layer
-from runtime.image.pack import pack_tree
+from runtime.image.pack import pack_tree, settle_tree
+from support import tars
 
 UID, GID = os.geteuid(), os.getegid()
 
@@ -305,8 +314,8 @@ def test_without_openat2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             test(folder)
 
 
-def test_opening_in_a_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel's way and ours are the same."""
+def test_walking_is_what_the_kernel_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Same directory, same error, for every way a path can go."""
     (tmp_path / "root/a/b").mkdir(parents=True)
     (tmp_path / "root/up").symlink_to("../../a")
     (tmp_path / "root/abs").symlink_to("/a/b/../b")
@@ -317,41 +326,58 @@ def test_opening_in_a_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (tmp_path / "root/c0").symlink_to("a")
     for number in range(1, 50):
         (tmp_path / f"root/c{number}").symlink_to(f"c{number - 1}")
-    root = os.open(tmp_path / "root", os.O_RDONLY)
     paths = [b"", b".", b"a", b"a/b", b"a/b/../..", b"../../a", b"up", b"up/b", b"abs", b"loop"]
-    paths += [
-        b"out",
-        b"file",
-        b"file/..",
-        b"magic",
-        b"missing",
-        b"a/missing/..",
-        b"c39",
-        b"c40",
-        b"c41",
-    ]
-    outcomes: list[list[object]] = [[], [], []]
+    paths += [b"out", b"file", b"file/..", b"magic", b"missing", b"a/missing/..", b"a/loop/b"]
+    paths += [b"c38", b"c39", b"c40", b"abs/../b/../../up/b/.."]
+    how = open_how(DIRECTORY_FLAGS & ~os.O_NOFOLLOW, RESOLVE_IN_ROOT)
+    root = os.open(tmp_path / "root", os.O_RDONLY)
+
+    def outcome(opening: Callable[[], int]) -> int | None:
+        """The inode, or the error as a negative number."""
+        try:
+            fd = opening()
+        except OSError as error:
+            return -(error.errno or 0)
+        try:
+            return os.fstat(fd).st_ino
+        finally:
+            os.close(fd)
+
+    def walked(path: bytes) -> int:
+        fd, real = walk_directory(root, path)
+        plain = [open_plain(root, real)]
+        with without_openat2(monkeypatch):
+            plain.append(open_plain(root, real))
+        for same in plain:
+            assert os.path.sameopenfile(same, fd)
+            os.close(same)
+        return fd
+
     try:
-        for follow in (True, False):
-            for path in paths:
-                for which, outcome in enumerate(outcomes):
-                    try:
-                        if which == 0:
-                            fd = open_directory(root, path, follow_last=follow)
-                        elif which == 1:
-                            fd = walk_directory(root, path, follow_last=follow)
-                        else:
-                            with without_openat2(monkeypatch):
-                                fd = open_directory(root, path, follow_last=follow)
-                        outcome.append((path, follow, os.fstat(fd).st_ino))
-                        os.close(fd)
-                    except OSError as error:
-                        outcome.append((path, follow, error.errno))
+        for path in paths:
+            expected = outcome(partial(openat2, root, path or b".", how))
+            assert outcome(partial(walked, path)) == expected, path
+        for path in (b"up", b"abs/..", b"c39", b"loop", b"out"):
+            with pytest.raises(OSError, match=r"symbolic links|directory"):
+                open_plain(root, path)
     finally:
         os.close(root)
-    assert outcomes[0] == outcomes[1] == outcomes[2]
-    inode = (tmp_path / "root/a/b").stat().st_ino
-    assert (b"abs", True, inode) in outcomes[0]
+
+
+def test_deeper_than_descriptors(tmp_path: Path) -> None:
+    """A way down and up again through a thousand directories takes a few descriptors."""
+    deep = b"/".join([b"d"] * 900)
+    data = tars.gnu(b"L", deep + b"/f") + tars.file(b"x", b"1")
+    data += tars.gnu(b"K", deep + b"/.." * 450) + tars.symlink(b"l", b"x") + tars.file(b"l/g", b"2")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    try:
+        extract(data + tars.END, tmp_path / "t")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    middle = tmp_path / "t" / "/".join(["d"] * 450)
+    assert sorted(os.listdir(middle)) == ["d", "g"]
+    settle_tree(str(tmp_path / "t"), 0, lambda path: True)  # too deep for shutil
 
 
 def test_what_was_written_comes_back(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support import tars
 
 from runtime.image.errors import LayerError
 from runtime.image.extract import extract_layer
 from runtime.image.pack import pack_tree
 from runtime.image.tar_reader import Limits
+from support import tars
 
 Snapshot = dict[str, tuple[int, int, int, bytes]]
 

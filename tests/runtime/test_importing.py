@@ -215,7 +215,7 @@ MEMBERS = st.one_of(
 
 
 @given(st.lists(MEMBERS, max_size=12))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_whatever_is_in_a_tar_the_entries_make_a_tree(members: list[Entry]) -> None:
     try:
         entries = flatten(members)

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from support import tars
 
 from runtime.image.buffers import Fanout
 from runtime.image.compression import Compression, compress_blob, compressing, compressor_id
 from runtime.image.decompression import open_decompressed
 from runtime.image.errors import LayerError
+from support import tars
 
 
 def sample(size: int, seed: int = 0) -> bytes:

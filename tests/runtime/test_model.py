@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.image import json_bytes
@@ -94,6 +94,7 @@ CONFIGS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(CONFIGS)
 def test_a_config_survives_being_written_and_read(config: ImageConfig) -> None:
     data = config.to_bytes()
@@ -180,6 +181,7 @@ def test_history_and_layers_stay_in_step() -> None:
     assert child.diff_ids == ()
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**70), 2**70))
 def test_times_are_written_within_what_can_be_written(seconds: int) -> None:
     text = rfc3339(seconds)

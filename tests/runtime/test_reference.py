@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.image.errors import InvalidReference
@@ -113,6 +113,7 @@ TAGS = st.one_of(st.just(""), ALPHANUMERIC.map(":{}".format), st.just(":latest")
 DIGESTS = st.sampled_from(["", "@" + DIGEST])
 
 
+@settings(deadline=None)
 @given(DOMAINS, PATHS, TAGS, DIGESTS)
 def test_every_form_of_a_name_is_read_as_the_same_name(
     domain: str, path: str, tag: str, digest: str
@@ -124,6 +125,7 @@ def test_every_form_of_a_name_is_read_as_the_same_name(
     assert name.tag is not None or name.digest is not None
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_is_a_name_or_refused(text: str) -> None:
     try:

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import tars
 
 from runtime.image.entry import Entry, FileSource, Kind
 from runtime.image.errors import LayerError
 from runtime.image.tar_reader import Limits, index_tar, read_tar, scan_raw_tar
+from support import tars
 
 
 def members(data: bytes, *, whiteouts: bool = True, limits: Limits | None = None) -> list[Entry]:
@@ -312,7 +312,7 @@ def test_extended_headers() -> None:
     assert one(tars.pax({b"mtime": b"-1.0"}) + tars.file(b"x")).mtime == -1
     # They are for the next member only.
     first, second = members(tars.pax({b"uid": b"7"}) + tars.file(b"a") + tars.file(b"b") + tars.END)
-    assert (first.uid, second.uid) == (7, 0)
+    assert (first.uid, second.uid) == (7, tars.UID)
 
 
 def test_global_headers_are_not_heeded() -> None:
@@ -321,7 +321,7 @@ def test_global_headers_are_not_heeded() -> None:
     checksum = sum(data[:148]) + 256 + sum(data[156:512])
     data[148:156] = b"%06o\0 " % checksum
     entry = one(bytes(data) + tars.file(b"a"))
-    assert (entry.path, entry.uid) == (b"a", 0)
+    assert (entry.path, entry.uid) == (b"a", tars.UID)
 
 
 @pytest.mark.parametrize(

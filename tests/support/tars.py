@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Final
 
+UID: Final = os.geteuid()
+"""The owner of members that do not say another, so that any user can extract them."""
+GID: Final = os.getegid()
 END: Final = bytes(1024)
 
 
@@ -19,8 +23,8 @@ def header(
     size: int | bytes = 0,
     link: bytes = b"",
     mode: int | bytes = 0o644,
-    uid: int | bytes = 0,
-    gid: int | bytes = 0,
+    uid: int | bytes = UID,
+    gid: int | bytes = GID,
     mtime: int | bytes = 0,
     major: int | bytes = 0,
     minor: int | bytes = 0,
