@@ -64,13 +64,8 @@ class Inputs:
         return self._store.view(layers)
 
     def trees(self, layers: tuple[DiffID, ...]) -> tuple[str, ...]:
-        """The trees of a stack of layers, bottom first, each once.
-
-        overlayfs refuses a directory that comes twice. Where a layer does, its upper place is
-        enough: it puts there again all that the lower one did.
-        """
-        kept = dict.fromkeys(reversed(layers))
-        return tuple(self._store.tree(diff_id) for diff_id in reversed(kept))
+        """The trees of a stack of layers, bottom first."""
+        return tuple(self._store.tree(diff_id) for diff_id in layers)
 
     # ---- naming content
 

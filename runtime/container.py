@@ -8,22 +8,20 @@ become a command are Docker's.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import FrameType
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from runtime.container_state import (
     Container,
     discard,
     find_container,
-    held,
     identify,
     list_containers,
-    new_directory,
+    new_container,
     remove_container,
     sweep_containers,
     write_config,
@@ -108,30 +106,30 @@ def run(
     image = store.image(spec.image)
     argv = command_line(spec, image.config.config)
     sweep_containers(store)
-    container_id, path = new_directory(store.root)
-    container = Container(
-        id=container_id,
-        image=spec.image,
-        image_id=str(image.id),
-        command=argv,
-        created=int(time.time()),
-        status="created",
-        owner=identify(os.getpid()),
-        remove=spec.remove,
-    )
-    with held(path):
+    with new_container(store.root) as (container_id, path):
+        container = Container(
+            id=container_id,
+            image=spec.image,
+            image_id=str(image.id),
+            command=argv,
+            created=int(time.time()),
+            status="created",
+            owner=identify(os.getpid()),
+            remove=spec.remove,
+        )
+        write_state(path, container)
         try:
-            write_state(path, container)
             store.lease(container_id, image.config.diff_ids)
             sandbox_spec = _sandbox_spec(store, spec, image, argv, container_id, path)
             write_config(path, _config_document(spec, sandbox_spec))
-            try:
-                process = sandbox.start(sandbox_spec, stdin_fd, stdout_fd, stderr_fd)
-            except ContainerError as error:
-                write_state(path, _ended(container, _status_of(error)))
-                raise
-            container = replace(container, status="running", process=identify(process.pid))
-            status = _attend(process, path, container)
+            with _Forwarding() as forwarding:
+                try:
+                    process = sandbox.start(sandbox_spec, stdin_fd, stdout_fd, stderr_fd)
+                except ContainerError as error:
+                    write_state(path, _ended(container, _status_of(error)))
+                    raise
+                container = replace(container, status="running", process=identify(process.pid))
+                status = _attend(process, forwarding, path, container)
             write_state(path, _ended(container, status))
             return status
         finally:
@@ -212,31 +210,65 @@ def _sandbox_spec(
     )
 
 
-def _attend(process: Process, path: str, container: Container) -> int:
+def _attend(process: Process, forwarding: _Forwarding, path: str, container: Container) -> int:
     """Wait for a container's end, passing signals on to it."""
     try:
-        with _forwarding(process):
-            write_state(path, container)
-            return process.wait()
+        forwarding.begin(process)
+        write_state(path, container)
+        forwarding.wait()
+        return process.wait()
     except BaseException:
         process.kill(signal.SIGKILL)
         process.wait()
         raise
 
 
-@contextmanager
-def _forwarding(process: Process) -> Iterator[None]:
-    """Have the signals that this process gets sent to a container."""
+class _Forwarding:
+    """Has the signals that this process gets sent to a container; early ones when it is there."""
 
-    def forward(number: int, frame: FrameType | None) -> None:
-        process.kill(number)
+    def __init__(self) -> None:
+        self._process: Process | None = None
+        self._early: list[int] = []
+        self._before: list[tuple[int, Any]] = []
+        self._read_fd = self._write_fd = self._wakeup_before = -1
 
-    before = {number: signal.signal(number, forward) for number in _FORWARDED}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+    def __enter__(self) -> _Forwarding:
+        self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wakeup_before = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+        self._before = [(number, signal.signal(number, self._forward)) for number in _FORWARDED]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before:
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup_before)
+        os.close(self._read_fd)
+        os.close(self._write_fd)
+
+    def begin(self, process: Process) -> None:
+        """From now on signals go to this process, first those that came already."""
+        self._process = process
+        for number in self._early:
+            process.kill(number)
+
+    def wait(self) -> None:
+        """Return when the process has ended.
+
+        A signal that came just before a plain wait would only be seen after it. Here its number
+        is in the pipe, and the handler is called before the next poll.
+        """
+        assert self._process is not None
+        poll = select.poll()
+        poll.register(self._process.pidfd, select.POLLIN)
+        poll.register(self._read_fd, select.POLLIN)
+        while all(fd == self._read_fd for fd, _ in poll.poll()):
+            os.read(self._read_fd, 4096)
+
+    def _forward(self, number: int, frame: FrameType | None) -> None:
+        if self._process is None:
+            self._early.append(number)
+        else:
+            self._process.kill(number)
 
 
 def _ended(container: Container, status: int) -> Container:

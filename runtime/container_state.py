@@ -17,7 +17,7 @@ import select
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from runtime.errors import ContainerNotFound, ContainerRunning, InvalidContainer, SetupFailed
@@ -65,23 +65,21 @@ def containers_directory(root: str) -> str:
     return os.path.join(root, "containers")
 
 
-def new_directory(root: str) -> tuple[str, str]:
-    """A new container's ID, and its directory."""
+@contextmanager
+def new_container(root: str) -> Iterator[tuple[str, str]]:
+    """A new container's ID and its directory, held by this process until the end of the block."""
     parent = containers_directory(root)
     os.makedirs(parent, mode=0o700, exist_ok=True)
-    container_id = os.urandom(32).hex()
-    path = os.path.join(parent, container_id)
-    os.mkdir(path, 0o700)
-    return container_id, path
-
-
-@contextmanager
-def held(path: str) -> Iterator[None]:
-    """Hold a container's lock: while it is held the container belongs to this process."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    while True:
+        container_id = os.urandom(32).hex()
+        path = os.path.join(parent, container_id)
+        os.mkdir(path, 0o700)
+        fd = _hold(path)
+        if fd is not None:
+            break
+        # A sweep took it for litter before we could hold it.
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
+        yield container_id, path
     finally:
         os.close(fd)
 
@@ -161,9 +159,16 @@ def sweep_containers(store: Store) -> None:
     for name in _names(parent):
         path = os.path.join(parent, name)
         container = _read(path)
-        if (container is None or container.remove) and not _is_held(path):
+        if container is not None and not container.remove:
+            continue
+        fd = _hold(path)
+        if fd is None:
+            continue
+        try:
             with suppress(OSError):
                 _remove(store, name, path)
+        finally:
+            os.close(fd)
 
 
 def discard(store: Store, container_id: str) -> None:
@@ -233,32 +238,31 @@ def _read(path: str) -> Container | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if container.status == "running" and not _is_alive(container.process):
-        return _without_process(container)
+        return replace(container, status="exited", process=None)
     return container
-
-
-def _without_process(container: Container) -> Container:
-    from dataclasses import replace
-
-    return replace(container, status="exited", process=None)
 
 
 def _is_alive(identity: ProcessIdentity | None) -> bool:
     return identity is not None and identify(identity.pid) == identity
 
 
-def _is_held(path: str) -> bool:
+def _hold(path: str) -> int | None:
+    """Lock a container's directory; `None` if somebody holds it, or it is gone."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return False
+    except FileNotFoundError:
+        return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
+        if os.path.samestat(os.fstat(fd), os.lstat(path)):
+            return fd
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except BaseException:
         os.close(fd)
-    return False
+        raise
+    os.close(fd)
+    return None
 
 
 def _names(parent: str) -> list[str]:

@@ -102,7 +102,10 @@ class Child:
         if order.seccomp is not None and not order.no_new_privileges:
             # Needs CAP_SYS_ADMIN, so before it is gone.
             self._filter(order.seccomp)
-        kept = order.capabilities
+        self._set_stage("give up privileges")
+        # No more than there is to give: a surrounding container may have taken some away.
+        _, permitted, _ = syscalls.capget()
+        kept = order.capabilities & permitted
         for number in range(self._last_capability + 1):
             if not kept >> number & 1:
                 syscalls.prctl(syscalls.PR_CAPBSET_DROP, number)
@@ -110,7 +113,6 @@ class Child:
         os.setresgid(ids.gid, ids.gid, ids.gid)
         os.setresuid(ids.uid, ids.uid, ids.uid)
         if ids.uid == 0:
-            kept &= (1 << self._last_capability + 1) - 1
             syscalls.capset(kept, kept, 0)
         else:
             syscalls.capset(0, 0, 0)

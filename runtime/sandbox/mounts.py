@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from runtime.sandbox import syscalls
 from runtime.sandbox.syscalls import (
@@ -18,6 +19,7 @@ from runtime.sandbox.syscalls import (
     FSCONFIG_SET_FLAG,
     FSCONFIG_SET_STRING,
     MNT_DETACH,
+    MOUNT_ATTR_NODEV,
     MOUNT_ATTR_RDONLY,
     MOVE_MOUNT_F_EMPTY_PATH,
     MOVE_MOUNT_T_EMPTY_PATH,
@@ -57,15 +59,23 @@ def filesystem(kind: str, attributes: int = 0, options: str = "", *, source: str
 
 
 def bind(source: str | bytes, *, read_only: bool = False, recursive: bool = True) -> int:
-    """What is at a path, once more; with what is mounted below it, unless not `recursive`."""
+    """What is at a path, once more; with what is mounted below it, unless not `recursive`.
+
+    Device files in it are dead: where no cgroup says which devices a container may use, its
+    root could make one for any disk. Only a device that is itself the source is not.
+    """
     below = AT_RECURSIVE if recursive else 0
     fd = open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | below)
-    if read_only:
-        try:
-            mount_setattr(fd, b"", AT_EMPTY_PATH | below, attr_set=MOUNT_ATTR_RDONLY)
-        except BaseException:
-            os.close(fd)
-            raise
+    try:
+        mode = os.fstat(fd).st_mode
+        attributes = MOUNT_ATTR_RDONLY if read_only else 0
+        if not (stat.S_ISCHR(mode) or stat.S_ISBLK(mode)):
+            attributes |= MOUNT_ATTR_NODEV
+        if attributes:
+            mount_setattr(fd, b"", AT_EMPTY_PATH | below, attr_set=attributes)
+    except BaseException:
+        os.close(fd)
+        raise
     return fd
 
 
@@ -78,11 +88,14 @@ def overlay(
 ) -> int:
     """The union of directories, the topmost first; changes go to `upper`.
 
-    Without `upper` (and `work`) it is read-only. Marks of the overlay are always `user.*`
+    One that comes twice counts at its upper place, where it puts again all that the lower did:
+    overlayfs refuses it twice. Without `upper` (and `work`) it is read-only. Marks of the overlay are always `user.*`
     attributes, as root too: so a tree means the same with and without privileges. A single
-    directory without `upper` is simply bound. Needs a mount namespace that no other thread
-    uses: kernels before 6.7 only make an overlay by mounting it somewhere.
+    directory without `upper` is simply bound. Device files in it are dead, as in `bind`. Needs
+    a mount namespace that no other thread uses: kernels before 6.7 only make an overlay by
+    mounting it somewhere.
     """
+    lower = tuple(dict.fromkeys(lower))
     if upper is None and len(lower) == 1:
         return bind(lower[0], read_only=True, recursive=False)
     with _Directories() as directories:
@@ -107,6 +120,7 @@ def mount_overlay(
     volatile: bool = False,
 ) -> None:
     """Mount the union of directories on `target`, as `overlay` makes it; undone by `umount2`."""
+    lower = tuple(dict.fromkeys(lower))
     with _Directories() as directories:
         names = [directories.name(path) for path in lower]
         options = _overlay_options(directories, upper, work, volatile)
@@ -188,7 +202,7 @@ def _new_overlay(lower: list[str], options: list[tuple[str, str | None]]) -> int
             command = FSCONFIG_SET_FLAG if value is None else FSCONFIG_SET_STRING
             fsconfig(context, command, key, value)
         fsconfig(context, FSCONFIG_CMD_CREATE)
-        return fsmount(context, 0)
+        return fsmount(context, MOUNT_ATTR_NODEV)
     finally:
         os.close(context)
 
@@ -201,4 +215,4 @@ def _mount_overlay(
     data += "".join(f",{key}={value}" if value else f",{key}" for key, value in options)
     if len(data) >= _PAGE:
         raise OSError(errno.E2BIG, f"more layers than this kernel can mount: {len(lower)}")
-    syscalls.mount("overlay", target, "overlay", 0, data)
+    syscalls.mount("overlay", target, "overlay", syscalls.MS_NODEV, data)

@@ -34,6 +34,7 @@ def acquire() -> Privilege:
     `SandboxUnavailable` says what is missing where it cannot be had.
     """
     if os.geteuid() == 0:
+        _need_several_ids()
         try:
             unshare(CLONE_NEWNS)
         except PermissionError:
@@ -43,6 +44,15 @@ def acquire() -> Privilege:
         return Privilege("root")
     _enter(_Subordinate())
     return Privilege("user namespace")
+
+
+def _need_several_ids() -> None:
+    if sum(count for _, count in _mapped("uid_map")) < 2:
+        raise SandboxUnavailable(
+            "a root with more than one user ID",
+            "the surrounding user namespace maps a single one",
+            "run as the plain user itself, outside of that namespace",
+        )
 
 
 class _Subordinate:

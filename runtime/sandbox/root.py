@@ -86,7 +86,7 @@ class Root:
         self._stage("make /sys")
         self._add(b"/sys", _sysfs())
         self._stage("make /dev")
-        dev = mounts.filesystem("tmpfs", MOUNT_ATTR_NOSUID, "mode=755,size=64m")
+        dev = mounts.filesystem("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, "mode=755,size=64m")
         self._add(b"/dev", dev)
         self._fill_dev(dev)
         self._add(b"/dev/pts", _devpts())
@@ -119,13 +119,13 @@ class Root:
             target = _open_directory(root_fd, path)
             mounts.attach(fd, target)
             os.close(target)
-        if self._devices:
-            dev = _open_directory(root_fd, b"/dev")
-            for name, fd in self._devices:
-                target = open_in_root(dev, name, _PATH)
-                mounts.attach(fd, target)
-                os.close(target)
-            os.close(dev)
+        self._stage("mount devices")
+        dev = _open_directory(root_fd, b"/dev")
+        for name, fd in self._devices:
+            target = os.open(name, _PATH, dir_fd=dev)
+            mounts.attach(fd, target)
+            os.close(target)
+        os.close(dev)
         for wanted, fd in self._wanted:
             self._stage(f"mount {os.fsdecode(_target(wanted))}")
             self._attach_wanted(root_fd, wanted, fd)
@@ -143,22 +143,30 @@ class Root:
         self._standard.append((path, fd))
 
     def _fill_dev(self, dev: int) -> None:
-        """What /dev holds, while it is still detached and nobody else's."""
+        """What /dev holds, while it is still detached and nobody else's.
+
+        Devices are bound one by one from a file system that is mounted nowhere, so that no
+        others made in /dev work; in a user namespace, where none can be made, from the host's.
+        """
         umask = os.umask(0)
+        nodes = mounts.filesystem("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, "size=64k")
         try:
             for name in ("pts", "shm", "mqueue"):
                 os.mkdir(name, 0o755, dir_fd=dev)
             for name, target in _LINKS:
                 os.symlink(target, name, dir_fd=dev)
             for name, major, minor in _NODES:
+                os.close(os.open(name, os.O_CREAT | os.O_WRONLY, 0o666, dir_fd=dev))
                 try:
                     device = os.makedev(major, minor)
-                    os.mknod(name, stat.S_IFCHR | 0o666, device, dir_fd=dev)
+                    os.mknod(name, stat.S_IFCHR | 0o666, device, dir_fd=nodes)
                 except PermissionError:
-                    # No user namespace may make devices: then the host's are bound.
-                    os.close(os.open(name, os.O_CREAT | os.O_WRONLY, 0o666, dir_fd=dev))
-                    self._devices.append((name, mounts.bind(f"/dev/{name}", recursive=False)))
+                    fd = mounts.bind(f"/dev/{name}", recursive=False)
+                else:
+                    fd = open_tree(nodes, name, OPEN_TREE_CLONE)
+                self._devices.append((name, fd))
         finally:
+            os.close(nodes)
             os.umask(umask)
 
     def _attach_wanted(self, root_fd: int, wanted: WireMount, fd: int) -> None:
@@ -176,7 +184,7 @@ class Root:
         """Have something empty in place of a path, if it exists."""
         try:
             target = open_in_root(root_fd, path, _PATH)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         is_folder = stat.S_ISDIR(os.fstat(target).st_mode)
         cover = open_tree(
@@ -267,7 +275,7 @@ def _make_read_only(root_fd: int, path: bytes) -> None:
     """Have a path once more, read-only, on top of itself, if it exists."""
     try:
         target = open_in_root(root_fd, path, _PATH)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     again = open_tree(target, b"", OPEN_TREE_CLONE | AT_EMPTY_PATH | AT_RECURSIVE)
     mount_setattr(again, b"", AT_EMPTY_PATH | AT_RECURSIVE, attr_set=MOUNT_ATTR_RDONLY)

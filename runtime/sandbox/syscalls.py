@@ -111,6 +111,7 @@ _unshare: Final = _prototype("unshare", _int)
 _setns: Final = _prototype("setns", _int, _int)
 _prctl: Final = _prototype("prctl", _int, _ulong, _ulong, _ulong, _ulong)
 _sethostname: Final = _prototype("sethostname", _text, ctypes.c_size_t)
+_capget: Final = _prototype("capget", ctypes.c_void_p, ctypes.c_void_p)
 _capset: Final = _prototype("capset", ctypes.c_void_p, ctypes.c_void_p)
 _prlimit: Final = _prototype("prlimit", _int, _int, ctypes.c_void_p, ctypes.c_void_p)
 
@@ -208,9 +209,20 @@ def prlimit(resource: int, limits: tuple[int, int] | None) -> tuple[int, int]:
     return soft, hard
 
 
+_CAPABILITY_VERSION_3: Final = 0x2008_0522
+
+
+def capget() -> tuple[int, int, int]:
+    """This thread's capabilities: effective, permitted, inheritable, as masks."""
+    words = (ctypes.c_uint32 * 6)()
+    _capget((ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0), words)
+    effective, permitted, inheritable = (words[n] | words[n + 3] << 32 for n in range(3))
+    return effective, permitted, inheritable
+
+
 def capset(effective: int, permitted: int, inheritable: int) -> None:
     """Set this thread's capabilities, as masks."""
-    header = (ctypes.c_uint32 * 2)(0x2008_0522, 0)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     sets = (effective, permitted, inheritable)
     words = [mask & 0xFFFF_FFFF for mask in sets] + [mask >> 32 for mask in sets]
     _capset(header, (ctypes.c_uint32 * 6)(*words))

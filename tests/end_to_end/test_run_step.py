@@ -174,6 +174,11 @@ def test_whiteouts_and_replaced_directories(builder: Builder) -> None:
     assert builder.sh("find /d /f 2>/dev/null | sort") == "/d\n/d/new\n"
 
 
+def test_a_layer_that_comes_twice(builder: Builder) -> None:
+    builder.build("FROM busybox\nRUN mkdir /d\nRUN rmdir /d\nRUN mkdir /d\nRUN ls -d /d > /out\n")
+    assert builder.sh("ls -d /d; cat /out") == "/d\n/d\n"
+
+
 def test_network_none_has_no_way_out(builder: Builder) -> None:
     builder.build(
         "FROM busybox\nRUN --network=none ip -o link | wc -l > /links; ip route | wc -l >> /links\n"
