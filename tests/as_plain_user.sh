@@ -52,8 +52,19 @@ as_user() {
         HOME="$(getent passwd "$user" | cut -d: -f6)" LAMINA_TEST_CACHE="$folder/cache" "$@"
 }
 as_user "$python" -m venv "$folder/venv"
-as_user "$folder/venv/bin/pip" install --quiet --editable '.[test]'
-echo "== as $user, with $(as_user "$folder/venv/bin/python" --version)"
-[ $# -gt 0 ] || set -- tests/runtime tests/builder tests/end_to_end
-as_user "$folder/venv/bin/python" -m pytest -p no:cacheprovider --basetemp="$folder/pytest" \
-    -n auto --dist loadgroup "$@"
+as_user "$folder/venv/bin/pip" install -qq --editable '.[test]'
+pytest="$folder/venv/bin/python -m pytest -p no:cacheprovider -n auto --dist loadgroup"
+status=0
+if [ $# -gt 0 ]; then
+    # shellcheck disable=SC2086  # a list of words
+    as_user $pytest --basetemp="$folder/pytest" "$@" || status=1
+else
+    echo "== as $user, with $(as_user "$folder/venv/bin/python" --version)"
+    # shellcheck disable=SC2086
+    as_user $pytest --basetemp="$folder/pytest" -m 'namespaces and not root' tests || status=1
+    echo "== as $user, root of a user namespace: what there holds and changes files"
+    # shellcheck disable=SC2086
+    as_user unshare --user --map-root-user --map-auto $pytest --basetemp="$folder/inside" \
+        -m 'not namespaces and not root' tests/runtime || status=1
+fi
+exit $status

@@ -13,6 +13,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+
 from support import leaks, probes
 from support.bases import BUSYBOX, DEBIAN
 from support.cli import Lamina
@@ -20,15 +21,16 @@ from support.cli import Lamina
 RUN_FOLDER = pytest.StashKey[Path]()
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    worker = getattr(config, "workerinput", None)
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    worker = getattr(session.config, "workerinput", None)
     if worker is not None:
-        config.stash[RUN_FOLDER] = Path(worker["run_folder"])
+        session.config.stash[RUN_FOLDER] = Path(worker["run_folder"])
         return
     # Not /tmp: it may be a tmpfs too small for a Debian, or one without user xattrs.
     run = Path(tempfile.mkdtemp(prefix="lamina-tests-", dir="/var/tmp"))
     (run / "tmp").mkdir()
-    config.stash[RUN_FOLDER] = run
+    session.config.stash[RUN_FOLDER] = run
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -51,6 +53,12 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
         if reporter is not None:
             reporter.section("left behind by the tests", red=True)
             reporter.write_line("\n".join(left))
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes that nobody could read name no test: compressed ones differ from worker to worker."""
+    unreadable = isinstance(val, bytes) and not (val.isascii() and val.decode().isprintable())
+    return argname if unreadable else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

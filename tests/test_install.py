@@ -9,9 +9,12 @@ import venv
 from pathlib import Path
 
 import pytest
+
 from support.cli import Lamina
 
 ROOT = Path(__file__).parents[1]
+# One worker makes the environment, and uses it for all.
+pytestmark = pytest.mark.xdist_group("install")
 NOT_WITHOUT_NEED = ("lark", "httpx", "zstandard", "isal", "interegular", "tarsafe")
 
 

@@ -14,7 +14,7 @@ OURS = ("builder", "grammar", "runtime")
 ALLOWED = {
     "grammar": ("grammar",),
     "runtime.image": ("runtime.image",),
-    "runtime.sandbox": ("runtime.sandbox", "runtime.errors"),
+    "runtime.sandbox": ("runtime.sandbox", "runtime.errors", "runtime.user"),
     "runtime": ("runtime",),
     "builder": OURS,
 }

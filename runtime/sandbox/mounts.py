@@ -91,9 +91,9 @@ def overlay(
     One that comes twice counts at its upper place, where it puts again all that the lower did:
     overlayfs refuses it twice. Without `upper` (and `work`) it is read-only. Marks of the
     overlay are always `user.*` attributes, as root too: so a tree means the same with and
-    without privileges. A single directory without `upper` is simply bound. Device files in it are dead, as in `bind`. Needs
-    a mount namespace that no other thread uses: kernels before 6.7 only make an overlay by
-    mounting it somewhere.
+    without privileges. A single directory without `upper` is simply bound. Device files in it
+    are dead, as in `bind`. Needs a mount namespace that no other thread uses: kernels before
+    6.7 only make an overlay by mounting it somewhere.
     """
     lower = tuple(dict.fromkeys(lower))
     if upper is None and len(lower) == 1:

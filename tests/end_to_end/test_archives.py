@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.cli import Lamina
 from support.daemon import Docker, docker_daemon
 from support.fixtures import FOLDER
@@ -45,7 +46,7 @@ def run(*command: str | Path) -> str:
 
 
 def config_of(document: dict[str, Any]) -> dict[str, Any]:
-    """What of an image's config says something: absent, null and empty are one."""
+    """What of an image's config says something: absent, null, false and empty are one."""
     return {key: value for key, value in document.items() if value}
 
 
@@ -54,7 +55,7 @@ def test_skopeo_reads_it(lamina: Lamina, image: str, form: str, tmp_path: Path) 
     skopeo = need_tool("skopeo")
     source = f"{form}-archive:{archive(lamina, form, tmp_path)}"
     description = lamina.inspect(image)
-    told = json.loads(run(skopeo, "inspect", "--config", source))
+    told = json.loads(run(skopeo, "inspect", "--config", "--raw", source))
     assert config_of(told["config"]) == config_of(description["Config"])
     assert told["rootfs"]["diff_ids"] == description["RootFS"]["Layers"]
     summary = json.loads(run(skopeo, "inspect", source))
@@ -106,7 +107,8 @@ def test_docker_runs_it(
     ours = {"User", "ExposedPorts", "Env", "Cmd", "WorkingDir", "Labels", "StopSignal"}
     assert {k: there["Config"][k] for k in ours} == {k: here["Config"][k] for k in ours}
     assert there["RootFS"]["Layers"] == here["RootFS"]["Layers"]
-    words = ("sh", "-c", "id; pwd; env | sort | grep -v HOSTNAME; ls -lR --full-time /var; cat *")
+    script = "id; pwd; env | sort | grep -v HOSTNAME; ls -lR --full-time /var; cat *.html"
+    words = ("sh", "-c", script)
     run_there = docker("run", "--rm", "--network", "none", "archived", *words)
     assert run_there == lamina("run", "--rm", "--network", "none", image, *words).stdout
     docker("rmi", "archived")

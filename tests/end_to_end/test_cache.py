@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from support.cli import Lamina, Outcome
 
 pytestmark = pytest.mark.namespaces
@@ -45,7 +46,8 @@ def test_nothing_is_done_twice(private_lamina: Lamina, context: Path) -> None:
     second = private_lamina.build(context, "second")
     assert len(steps(second)) == 4, second.text
     assert all(steps(second).values()), second.text
-    assert "made it" not in second.text
+    assert not re.search(r"^#\d+ [\d.]+ made it$", second.text, re.MULTILINE)
+    assert re.search(r"^#\d+ [\d.]+ made it$", first.text, re.MULTILINE)
     assert private_lamina.inspect("first")["Id"] == private_lamina.inspect("second")["Id"]
 
 

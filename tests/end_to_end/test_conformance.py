@@ -10,6 +10,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+
 from support.bases import REPOSITORY
 from support.cli import LAMINA, Lamina
 

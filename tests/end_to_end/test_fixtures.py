@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from _pytest.mark import ParameterSet
+
 from support import fixtures
 from support.bases import BUSYBOX, DEBIAN
 from support.cli import Lamina, Outcome, check
