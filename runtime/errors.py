@@ -39,8 +39,8 @@ class SandboxUnavailable(ContainerError):
 class SetupFailed(ContainerError):
     """A stage of a container's set-up failed; no command was run."""
 
-    def __init__(self, stage: str, errno: int, text: str) -> None:
-        super().__init__(f"cannot set up the container: {stage}: {text}")
+    def __init__(self, stage: str, errno: int, text: str, *, hint: str | None = None) -> None:
+        super().__init__(f"cannot set up the container: {stage}: {text}", hint=hint)
         self.stage = stage
         self.errno = errno
 

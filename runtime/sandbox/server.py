@@ -249,4 +249,11 @@ def _error(spec: SandboxSpec, stage: str, number: int, text: str) -> ContainerEr
         return CommandNotRunnable(command, text)
     if stage == "find the user":
         return UserNotFound(text)
-    return SetupFailed(stage, number, text)
+    hint = None
+    if stage == "make /proc" and number == errno.EPERM:
+        # The kernel gives a user namespace no more of /proc than is to be seen around it.
+        hint = (
+            "the surrounding container hides parts of /proc: start it with"
+            " --security-opt systempaths=unconfined"
+        )
+    return SetupFailed(stage, number, text, hint=hint)

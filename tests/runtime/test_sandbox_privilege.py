@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,10 +49,11 @@ def test_subordinate_ids_of_a_user(tmp_path: Path) -> None:
 
 
 def test_without_subordinate_ids(tmp_path: Path) -> None:
-    for path in (tmp_path / "subuid", tmp_path / "subgid"):
-        said = remedy(lambda path=path: privilege._ranges(str(path), "me", 1))
+    for name in ("subuid", "subgid"):
+        path = str(tmp_path / name)
+        said = remedy(partial(privilege._ranges, path, "me", 1))
         assert f"{path} has no line for me" in said
-        assert f"usermod --add-{path.name}s 100000-165535 me" in said
+        assert f"usermod --add-{name}s 100000-165535 me" in said
 
 
 def test_without_the_programs_that_map_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,14 +14,15 @@ from typing import Any
 
 import pytest
 
-from runtime.errors import ContainerError
-from runtime.sandbox import child
+from runtime.errors import ContainerError, SetupFailed
+from runtime.sandbox import child, privilege
 from runtime.sandbox.capabilities import ALL_CAPABILITIES
 from runtime.sandbox.child import Child
 from runtime.sandbox.root import Root
 from runtime.sandbox.seccomp import default_filter
 from runtime.sandbox.server import SandboxServer
 from runtime.sandbox.spec import BindMount, Mount, TmpfsMount
+from runtime.sandbox.syscalls import MS_BIND, mount
 from runtime.sandbox.wire import decode_order, encode_order
 from support.sandbox import Box, Refused, copy_root, inside, new_root, remove_folder
 
@@ -209,6 +210,9 @@ def test_nothing_can_be_imported_after_the_pivot(
     (tmp_path / "evil.py").write_text("raise SystemExit('the image has been executed')")
 
     class Entered(Root):
+        def make(self) -> None:
+            pass
+
         def enter(self) -> int:
             return os.open("/", os.O_PATH | os.O_DIRECTORY)
 
@@ -410,3 +414,25 @@ def test_a_filter_with_no_new_privileges(box: Box) -> None:
 
 def test_there_is_no_controlling_terminal(box: Box) -> None:
     assert "No such device or address" in box.sh("echo x > /dev/tty").output
+
+
+# ---- being inside another container
+
+
+@pytest.mark.root
+def test_where_proc_is_masked_the_remedy_is_named(box: Box) -> None:
+    """A user namespace gets no /proc of its own where a part of the surrounding one is hidden."""
+
+    def work() -> str:
+        mount("/dev/null", "/proc/timer_list", None, MS_BIND)
+        privilege._enter(privilege._Everything())
+        with SandboxServer() as server:
+            try:
+                box.run_on(server, box.spec("true"))
+            except SetupFailed as error:
+                return f"{error.message}; {error.hint}"
+        return "no error"
+
+    said = inside(work)
+    assert "make /proc: operation not permitted" in said
+    assert "systempaths=unconfined" in said
