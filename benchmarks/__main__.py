@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,9 @@ HERE = Path(__file__).parent
 def main() -> int:
     """Measure what was asked for, print the table, write the files asked for."""
     options = _options()
+    # However it is ended, the daemon it started is stopped and its folder removed.
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
     chosen = [workload for workload in WORKLOADS if workload.name in options.workloads]
     series: list[Series] = []
     # Not /tmp: it may be a tmpfs, and every tool keeps its layers on a disk.

@@ -186,6 +186,7 @@ class Docker(Tool):
                 yield
             finally:
                 process.terminate()
+                process.wait()  # after ^C, Popen itself would not
 
     def _wait(self) -> None:
         for _ in range(300):
@@ -238,6 +239,7 @@ class Crun(Tool):
                 yield
             finally:
                 process.kill()
+                process.wait()
 
     def version(self) -> str:
         return call("crun", "--version").splitlines()[0] + " (entered with nsenter, about 1 ms)"

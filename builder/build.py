@@ -8,43 +8,59 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import grammar
-from builder.context import open_context
-from builder.events import BuildFinished, Emit, Exported, Noticed
+from builder.annotations import Annotation
+from builder.checks import Checked, check_only, plan_checked, warn
+from builder.context import find_ignore_file, open_context
+from builder.downloads import Credentials
+from builder.events import BuildFinished, Emit, Noticed
 from builder.execute import Executor
+from builder.export import Result, export
+from builder.fetcher import Fetcher
+from builder.frontend import foreign_syntax
 from builder.inputs import Inputs
+from builder.layouts import read_layout
 from builder.leftovers import Leftovers
+from builder.named_contexts import LAYOUT, NamedContexts
 from builder.options import ExecuteOptions
-from builder.outputs import ArchiveOutput, ImageOutput, Output
-from builder.plan import FoundImage, PlanOptions, plan
+from builder.outputs import Output
+from builder.plan import FoundImage, PlanOptions
+from builder.platforms import check_runnable
 from builder.source import Source
 from builder.steps import Plan
 from builder.unpack import Unpacker
-from runtime.image.archive import write_archive
-from runtime.image.compression import Compression
-from runtime.image.digest import Digest
-from runtime.image.platform import default_platform
+from grammar.dockerignore import Patterns
+from grammar.lint import Finding
+from runtime.image.digest import DiffID
+from runtime.image.errors import ImageNotFound
+from runtime.image.platform import Platform, default_platform
 from runtime.image.reference import Reference
 from runtime.image.store import Store
 from runtime.sandbox.server import SandboxServer
 
-_COMPRESSIONS = {
-    "gzip": Compression.GZIP,
-    "zstd": Compression.ZSTD,
-    "uncompressed": Compression.UNCOMPRESSED,
-}
+_SHORTEST_ID = 12
+"""How much of an ID `docker` shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
-    """What to build, as the command line has it; `epoch` is SOURCE_DATE_EPOCH, where given."""
+    """What to build, as the command line has it.
+
+    `epoch` is SOURCE_DATE_EPOCH, where given; `platform` this machine's, where not. `layers`
+    are the context's files if it was fetched; else they are in the directory `context`.
+    `contexts` are named ones.
+    """
 
     context: str
     source: Source
+    layers: tuple[DiffID, ...] | None = None
+    contexts: NamedContexts = field(default_factory=dict)
     names: tuple[Reference, ...] = ()
     build_args: Mapping[str, str] = field(default_factory=dict)
     target: str | None = None
     labels: tuple[tuple[str, str], ...] = ()
     outputs: tuple[Output, ...] = ()
+    annotations: tuple[Annotation, ...] = ()
+    platform: Platform | None = None
     epoch: int | None = None
     execute: ExecuteOptions = field(default_factory=ExecuteOptions)
 
@@ -56,35 +72,103 @@ class StoredImages:
         self._store = store
 
     def find(self, reference: str) -> FoundImage:
-        """The image of that name in the store; `ImageError` where there is none."""
+        """The image of that name in the store; `ImageError` where there is none.
+
+        It may be an ID, but a name that happens to be the beginning of one is still a name:
+        `FROM a` without an image `a` is a mistake.
+        """
+        if reference.startswith(LAYOUT):
+            found = read_layout(self._store, reference.removeprefix(LAYOUT))
+            return FoundImage(reference=reference, image_id=found.id, config=found.config)
         image = self._store.image(reference)
+        if len(reference) < _SHORTEST_ID and Reference.parse(reference) not in image.names:
+            raise ImageNotFound(reference)
         return FoundImage(reference=reference, image_id=image.id, config=image.config)
 
 
-def make_plan(request: BuildRequest, store: Store, emit: Emit) -> Plan:
-    """Parse and plan; nothing is run. `grammar.DockerfileError`, `builder.errors.BuildError`."""
-    dockerfile = grammar.parse(request.source.data, request.source.name)
-    for warning in dockerfile.warnings:
-        emit(Noticed(message=warning.message, span=warning.span))
-    options = PlanOptions(
-        platform=default_platform(),
+def credentials(options: ExecuteOptions) -> Credentials:
+    """What of the options servers may ask for."""
+    return Credentials(
+        secrets=options.secrets, authorities=options.authorities, agent=options.ssh.get("default")
+    )
+
+
+def plan_options(request: BuildRequest) -> PlanOptions:
+    """What of a request decides the plan."""
+    own = default_platform()
+    return PlanOptions(
+        platform=request.platform or own,
+        build_platform=own,
         build_args=request.build_args,
         target=request.target,
         labels=request.labels,
         epoch=request.epoch,
+        contexts=request.contexts,
     )
-    return plan(dockerfile, options, StoredImages(store))
 
 
-def build(request: BuildRequest, store: Store, sandbox: SandboxServer, emit: Emit) -> Digest:
-    """Build an image, store and name it, and write it out; its ID.
+def make_plan(request: BuildRequest, store: Store, emit: Emit) -> tuple[Plan, tuple[Finding, ...]]:
+    """Parse, plan and lint; nothing is run. `grammar.DockerfileError`, `BuildError`."""
+    dockerfile = grammar.parse(request.source.data, request.source.name)
+    foreign = foreign_syntax(dockerfile, request.build_args)
+    if foreign is not None:
+        emit(Noticed(message=f"the frontend {foreign} is not fetched: the language is built in"))
+    return plan_checked(
+        dockerfile,
+        request.source.text,
+        plan_options(request),
+        StoredImages(store),
+        ignored(request),
+        emit,
+    )
+
+
+def check(request: BuildRequest, store: Store) -> Checked:
+    """What is found in the target, or in every stage; nothing is run. `DockerfileError`."""
+    return check_only(
+        grammar.parse(request.source.data, request.source.name),
+        request.source.text,
+        plan_options(request),
+        StoredImages(store),
+        ignored(request),
+    )
+
+
+def ignored(request: BuildRequest) -> Patterns | None:
+    """What the context leaves out; only one in a directory has an ignore file."""
+    if request.layers is not None:
+        return None
+    found = find_ignore_file(request.context, request.source.path)
+    return None if found is None else found.patterns
+
+
+def build(request: BuildRequest, store: Store, sandbox: SandboxServer, emit: Emit) -> Result:
+    """Build an image, store and name it, and write it out; its ID, names and manifest.
 
     On an error nothing is named or written; steps that were done stay in the cache.
     """
     began = time.monotonic()
-    planned = make_plan(request, store, emit)
+    planned, findings = make_plan(request, store, emit)
+    try:
+        result = _carry_out(planned, request, store, sandbox, emit)
+        emit(BuildFinished(image_id=result.image_id, seconds=time.monotonic() - began))
+    finally:
+        warn(findings, emit)
+    return result
+
+
+def _carry_out(
+    planned: Plan, request: BuildRequest, store: Store, sandbox: SandboxServer, emit: Emit
+) -> Result:
+    check_runnable(planned, default_platform())
     with ExitStack() as stack:
-        inputs = Inputs(store, open_context(request.context, request.source.path))
+        context = request.layers
+        inputs = Inputs(
+            store,
+            open_context(request.context, request.source.path) if context is None else context,
+            Fetcher(store, credentials(request.execute)),
+            request.contexts,
+        )
         stack.callback(inputs.save)
         executor = Executor(
             planned,
@@ -98,35 +182,11 @@ def build(request: BuildRequest, store: Store, sandbox: SandboxServer, emit: Emi
         )
         config = executor.execute()
         image_id = store.put_image(config)
-    _export(request, store, image_id, emit)
-    emit(BuildFinished(image_id=image_id, seconds=time.monotonic() - began))
-    return image_id
-
-
-def _export(request: BuildRequest, store: Store, image_id: Digest, emit: Emit) -> None:
-    names = list(request.names)
-    for output in request.outputs:
-        if isinstance(output, ImageOutput):
-            names += [Reference.parse(name) for name in output.names]
-    for name in names:
-        store.tag(name, image_id)
-        emit(Exported(what=f"naming to {name}", seconds=0.0))
-    for output in request.outputs:
-        if isinstance(output, ArchiveOutput):
-            began = time.monotonic()
-            out: str | int = 1 if output.destination == "-" else output.destination
-            write_archive(
-                store,
-                store.image(image_id),
-                names,
-                out,
-                compression=_COMPRESSIONS[output.compression],
-                format=output.format,
-            )
-            where = "standard output" if out == 1 else output.destination
-            emit(
-                Exported(
-                    what=f"exporting to {output.format} archive {where}",
-                    seconds=time.monotonic() - began,
-                )
-            )
+    return export(
+        store,
+        image_id,
+        names=request.names,
+        outputs=request.outputs,
+        annotations=request.annotations,
+        emit=emit,
+    )

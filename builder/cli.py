@@ -19,13 +19,17 @@ from typing import Any
 import click
 
 from builder.commands.failures import report
+from builder.version import installed_version
 
 _COMMANDS = {
     "build": "builder.commands.build",
+    "context": "builder.commands.context",
     "history": "builder.commands.images",
     "images": "builder.commands.images",
     "import": "builder.commands.images",
     "inspect": "builder.commands.images",
+    "lint": "builder.commands.lint",
+    "parse": "builder.commands.parse",
     "ps": "builder.commands.containers",
     "rm": "builder.commands.containers",
     "rmi": "builder.commands.images",
@@ -56,18 +60,9 @@ def _default_root() -> str:
     return os.path.join(data, "lamina")
 
 
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("lamina")
-    except PackageNotFoundError:
-        return "unknown"
-
-
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        click.echo(f"lamina {_version()}")
+        click.echo(f"lamina {installed_version()}")
         ctx.exit()
 
 

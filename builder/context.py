@@ -139,8 +139,22 @@ def _path(entry: Entry) -> bytes:
     return entry.path
 
 
+@dataclass(frozen=True, slots=True)
+class IgnoreFile:
+    """An ignore file: its path and what it says."""
+
+    path: str
+    patterns: Patterns
+
+
 def open_context(root: str, dockerfile: str) -> Context:
-    """The context in a directory, with its ignore file.
+    """The context in a directory, with its ignore file; `ContextError`."""
+    ignore = find_ignore_file(root, dockerfile)
+    return Context(root, None if ignore is None else ignore.patterns)
+
+
+def find_ignore_file(root: str, dockerfile: str) -> IgnoreFile | None:
+    """The ignore file of the context in a directory, if there is one.
 
     `DOCKERFILE.dockerignore` beside the Dockerfile is taken instead of `.dockerignore` at the
     context's root where it exists. `ContextError` if the directory or a pattern cannot be read.
@@ -157,7 +171,7 @@ def open_context(root: str, dockerfile: str) -> Context:
         except OSError as error:
             raise ContextError(f"cannot read {name}: {error.strerror}") from error
         try:
-            return Context(root, parse_patterns(text))
+            return IgnoreFile(name, parse_patterns(text))
         except InvalidPattern as error:
             raise ContextError(f"{name}: {error}") from error
-    return Context(root)
+    return None

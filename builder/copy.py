@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from builder.chmod import ChangeMode
+from builder.remote_names import Remote, RemoteFile
 from builder.steps import CopyStep
 from builder.trees import (
     Draft,
@@ -43,6 +44,9 @@ class CopyProblem(Exception):
 Unpack = Callable[[Entry], list[Entry] | None]
 """The entries of an archive, or `None` for a file that is none."""
 
+Fetch = Callable[[Remote], tuple[FileTree, bytes]]
+"""What an ADD takes from elsewhere, as a path in a tree."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyRules:
@@ -54,7 +58,12 @@ class CopyRules:
 
 
 def copy_entries(
-    step: CopyStep, source: FileTree, below: Lookup, rules: CopyRules, unpack: Unpack
+    step: CopyStep,
+    source: FileTree,
+    below: Lookup,
+    rules: CopyRules,
+    unpack: Unpack,
+    fetch: Fetch | None = None,
 ) -> list[Entry]:
     """The entries of the layer that a COPY or ADD makes, in no particular order.
 
@@ -64,6 +73,10 @@ def copy_entries(
     for wanted in step.sources:
         if isinstance(wanted, Heredoc):
             copier.inline(wanted)
+        elif not isinstance(wanted, str):
+            assert fetch is not None
+            unpacked = isinstance(wanted, RemoteFile) and wanted.unpack
+            copier.fetched(*fetch(wanted), unpack if unpacked else None)
         elif step.parents:
             copier.with_parents(wanted)
         else:
@@ -133,6 +146,12 @@ class _Copier:
                 self._members(members, place)
                 return
         self._put_file(entry, self._file_place(place, path.rpartition(b"/")[2]))
+
+    def fetched(self, tree: FileTree, path: bytes, unpack: Unpack | None) -> None:
+        """Copy one source from a tree of its own."""
+        ours, self._source = self._source, tree
+        self.one(path, unpack)
+        self._source = ours
 
     def inline(self, heredoc: Heredoc) -> None:
         """A file whose content is in the Dockerfile."""

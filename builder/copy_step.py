@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from builder.chmod import parse_chmod
+from builder.context import Context
 from builder.copy import CopyProblem, CopyRules, copy_entries
-from builder.errors import ContextError, CopyFailed
+from builder.errors import ContextError, CopyFailed, RemoteError
 from builder.events import Emit, Noticed
 from builder.inputs import Inputs, LayersOf
 from builder.keys import Key, entries_key
 from builder.layering import commit_entries
 from builder.owners import find_chown
-from builder.steps import CopyStep, FromContext
+from builder.remote_names import RemoteFile, Repository
+from builder.steps import CopyStep
 from builder.trees import EmptyTree, TooManyLinks
 from builder.unpack import Unpacker
 from builder.work import Work
@@ -56,6 +58,8 @@ class CopyRunner:
             raise CopyFailed(error.message, span=span, hint=error.hint) from error
         except ContextError as error:
             raise ContextError(error.message, span=span, hint=error.hint) from error
+        except RemoteError as error:
+            raise RemoteError(error.message, span=span, hint=error.hint) from error
         except OSError as error:
             raise CopyFailed(
                 f"cannot read {error.filename}: {error.strerror}", span=span
@@ -76,12 +80,14 @@ class CopyRunner:
         )
         source = self._inputs.tree(step.input, self._layers_of)
         below = EmptyTree() if step.link else view
-        found = copy_entries(step, source, below, rules, self._unpacker.unpack)
+        unpack = self._unpacker.unpack
+        found = copy_entries(step, source, below, rules, unpack, self._inputs.fetched)
         entries = canonical_order(found)
         key = entries_key(entries, self._named(self._inputs.place))
 
         content_key: Callable[[], Key] | None = None
-        if not isinstance(step.input, FromContext):
+        remote = any(isinstance(each, RemoteFile | Repository) for each in step.sources)
+        if remote or not isinstance(source, Context):
             content_key = lambda: entries_key(entries, self._named(self._inputs.digest))  # noqa: E731
         return Work(
             key=key, do=lambda: commit_entries(self._store, entries), content_key=content_key

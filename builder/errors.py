@@ -61,6 +61,10 @@ class ContextError(BuildError):
     """The build context cannot be read."""
 
 
+class RemoteError(BuildError):
+    """A file on a server, or a git repository, that cannot be had."""
+
+
 class OptionError(BuildError):
     """What was asked for makes no sense; the command line exits with 2."""
 

@@ -78,6 +78,15 @@ class Noticed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Warned:
+    """The linter found something; nothing stops for it."""
+
+    rule: str
+    message: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
     """The image left the engine: to the store under a name, or to a file."""
 
@@ -101,6 +110,7 @@ Event = (
     | StepFinished
     | StepEnded
     | Noticed
+    | Warned
     | Exported
     | BuildFinished
 )

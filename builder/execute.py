@@ -26,7 +26,9 @@ from builder.run_step import RunRunner
 from builder.steps import (
     ConfigStep,
     CopyStep,
+    FromNamed,
     ImageBase,
+    NamedBase,
     Plan,
     PlannedStage,
     PlannedStep,
@@ -164,6 +166,20 @@ class Executor:
                 return config
             case StageBase(index=index):
                 return self._stage_config(index)
+            case NamedBase(name=name):
+                return self._named_base(stage, name)
+
+    def _named_base(self, stage: PlannedStage, name: str) -> ImageConfig:
+        """The files of a named context as the first layer."""
+        step = CopyStep(sources=("/",), destination="/", input=FromNamed(name), link=True)
+        work = self._copy.work(step, (), epoch=stage.epoch, span=stage.span)
+        diff_id = self._do(work, True, lambda: None).diff_id
+        start = replace(stage.config, diff_ids=(), history=())
+        text = f"FROM {name} # build context"
+        history = History(created=rfc3339(stage.epoch), created_by=text, comment=_COMMENT)
+        if diff_id == EMPTY_LAYER:
+            return start.with_empty_layer(history)
+        return start.with_layer(diff_id, history)
 
     # ---- a step
 
@@ -210,7 +226,12 @@ class Executor:
         match step:
             case RunStep():
                 return self._run.work(
-                    step, layers, epoch=stage.epoch, span=planned.span, number=number
+                    step,
+                    layers,
+                    epoch=stage.epoch,
+                    span=planned.span,
+                    number=number,
+                    platform=str(stage.config.platform),
                 )
             case CopyStep():
                 return self._copy.work(step, layers, epoch=stage.epoch, span=planned.span)

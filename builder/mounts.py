@@ -31,7 +31,7 @@ _ALIASES = {
     "rw": "readwrite",
 }  # fmt: skip
 _SWITCHES = {"readonly", "readwrite", "required"}
-_ALLOWED: Mapping[str, frozenset[str]] = {
+OPTIONS: Mapping[str, frozenset[str]] = {
     "bind": frozenset({"target", "source", "from", "readonly", "readwrite"}),
     "cache": frozenset(
         {"target", "source", "from", "id", "sharing", "mode", "uid", "gid", "readonly", "readwrite"}
@@ -40,7 +40,7 @@ _ALLOWED: Mapping[str, frozenset[str]] = {
     "secret": frozenset({"id", "source", "target", "env", "required", "mode", "uid", "gid"}),
     "ssh": frozenset({"id", "target", "required", "mode", "uid", "gid"}),
 }
-_KNOWN = frozenset().union(*_ALLOWED.values())
+_KNOWN = frozenset().union(*OPTIONS.values())
 _SSH_AGENT = "/run/buildkit/ssh_agent.{}"
 """Where BuildKit puts the socket; scripts have it hard-coded."""
 
@@ -67,7 +67,7 @@ def parse_mount(
     if kind not in _TYPES:
         raise MountError(f"unsupported mount type {kind!r}{_did_you_mean(kind, _TYPES)}")
     for key in options:
-        if key not in _ALLOWED[kind]:
+        if key not in OPTIONS[kind]:
             raise MountError(f'{key} not allowed for "{kind}" type mounts')
     target = options.get("target")
     if target is not None:

@@ -13,7 +13,8 @@ class ExecuteOptions:
 
     `secrets` are values by ID, `ssh` the paths of agents' sockets by ID. `no_cache_stages` names
     stages whose steps always run; `jobs` is how many commands may run at once. `network` is what
-    a RUN without `--network` gets.
+    a RUN without `--network` gets. `ulimits` are (resource, soft, hard), `authorities`
+    certificates (PEM) that every RUN trusts.
     """
 
     use_cache: bool = True
@@ -27,6 +28,7 @@ class ExecuteOptions:
     extra_hosts: tuple[tuple[str, str], ...] = ()
     shm_size: int | None = None
     ulimits: tuple[tuple[int, int, int], ...] = ()
+    authorities: bytes | None = None
 
     def uses_cache(self, stage: str) -> bool:
         """Whether results of earlier builds may stand for a stage's steps."""

@@ -13,15 +13,19 @@ from difflib import get_close_matches
 from typing import Protocol, assert_never
 
 from builder.errors import PlanError
+from builder.named_contexts import NamedContext, NamedContexts, NamedImage, find_named
 from builder.planning import StagePlanner
+from builder.platforms import suits
 from builder.steps import (
     Base,
     FromContext,
     FromImage,
+    FromNamed,
     FromNothing,
     FromStage,
     ImageBase,
     Input,
+    NamedBase,
     Plan,
     PlannedStage,
     ScratchBase,
@@ -32,7 +36,7 @@ from grammar.errors import WordError
 from grammar.nodes import Arg, Dockerfile, From, Span, Stage
 from grammar.words import expand
 from runtime.image.digest import Digest
-from runtime.image.errors import ImageError
+from runtime.image.errors import ImageError, InvalidPlatform
 from runtime.image.model import ImageConfig, RuntimeConfig, unix_seconds
 from runtime.image.platform import Platform
 
@@ -61,18 +65,26 @@ class PlanOptions:
     """What the command line adds to the Dockerfile.
 
     `epoch` is the time of everything the build makes, where it is given (SOURCE_DATE_EPOCH).
+    `platform` is what the image is for, `build_platform` this machine's, where that is another.
     """
 
     platform: Platform
+    build_platform: Platform | None = None
     build_args: Mapping[str, str] = field(default_factory=dict)
     target: str | None = None
     labels: Pairs = ()
     epoch: int | None = None
+    contexts: NamedContexts = field(default_factory=dict)
 
 
 def plan(dockerfile: Dockerfile, options: PlanOptions, images: Images) -> Plan:
     """Plan the build of the target stage; `PlanError` says what cannot be, and where."""
     return _Planner(dockerfile, options, images).plan()
+
+
+def plan_every_stage(dockerfile: Dockerfile, options: PlanOptions, images: Images) -> None:
+    """Plan every stage, needed or not; `PlanError` for the first that could not be built."""
+    _Planner(dockerfile, options, images).plan_every_stage()
 
 
 def created_time(config: ImageConfig) -> int:
@@ -89,6 +101,7 @@ class _Planner:
         self._images = images
         self._planned: dict[int, PlannedStage] = {}
         self._scopes: dict[int, Scope] = {}
+        self._platforms: dict[int, Platform] = {}
         self._globals = self._global_arguments()
 
     def plan(self) -> Plan:
@@ -100,6 +113,10 @@ class _Planner:
         labels = updated(last.config.config.labels, self._options.labels)
         config = replace(last.config, config=replace(last.config.config, labels=labels))
         return Plan(stages=(*stages, replace(last, config=config)))
+
+    def plan_every_stage(self) -> None:
+        for stage in self._dockerfile.stages:
+            self._stage(stage.index)
 
     def _needed(self, target: int) -> set[int]:
         found: set[int] = set()
@@ -114,10 +131,12 @@ class _Planner:
     # ---- the global scope
 
     def _global_arguments(self) -> dict[str, str]:
-        here = self._options.platform
-        platform = (here.os, here.architecture, here.variant)
+        target = self._options.platform
+        build = self._options.build_platform or target
         values = platform_arguments(
-            target=platform, build=platform, stage=self._options.target or "default"
+            target=(target.os, target.architecture, target.variant),
+            build=(build.os, build.architecture, build.variant),
+            stage=self._options.target or "default",
         )
         values.update((k, v) for k, v in self._options.build_args.items() if k in values)
         for argument in self._dockerfile.arguments:
@@ -162,11 +181,15 @@ class _Planner:
         """The plan of a stage and, before it, of every stage that it needs."""
         if index not in self._planned:
             stage = self._dockerfile.stages[index]
-            base = self._base(stage)
+            base = self._replaced(stage)
+            if base is None:
+                base = self._base(stage)
+            else:
+                stage = replace(stage, instructions=())
             planner = StagePlanner(
                 stage,
-                config=self._start_config(base),
-                scope=self._start_scope(base),
+                config=self._start_config(base, self._platforms[index]),
+                scope=self._start_scope(base, self._platforms[index]),
                 escape=self._dockerfile.escape,
                 global_arguments=self._globals,
                 build_args=self._options.build_args,
@@ -190,28 +213,60 @@ class _Planner:
                 span=node.span,
                 hint="only ARGs before the first FROM, and --build-arg, can be used in FROM",
             )
-        self._check_platform(node)
+        platform = self._platforms[stage.index] = self._platform(node)
         if name == "scratch":
             return ScratchBase()
+        named = self._named_base(name, platform, stage)
+        if named is not None:
+            return named
         index = self._named(name, stage.index)
         if index is not None:
             self._stage(index)
+            self._platforms[stage.index] = self._platforms[index]
             return StageBase(index)
         found = self._find_image(name, node.span, stage.index)
+        self._check_platform(found, platform, node.span)
         return ImageBase(reference=found.reference, image_id=found.image_id, config=found.config)
 
-    def _check_platform(self, node: From) -> None:
+    def _replaced(self, stage: Stage) -> Base | None:
+        """What a named context puts in the place of a whole stage of that name."""
+        if not stage.base.name:
+            return None
+        platform = self._platforms[stage.index] = self._options.platform
+        return self._named_base(stage.base.name, platform, stage)
+
+    def _named_base(self, name: str, platform: Platform, stage: Stage) -> Base | None:
+        found = find_named(self._options.contexts, name, platform)
+        if found is None:
+            return None
+        key, context = found
+        if not isinstance(context, NamedImage):
+            return NamedBase(key)
+        span = stage.base.span
+        image = self._find_image(context.reference, span, stage.index)
+        self._check_platform(image, platform, span)
+        return ImageBase(reference=image.reference, image_id=image.image_id, config=image.config)
+
+    def _platform(self, node: From) -> Platform:
+        """What a stage is for: its own `--platform`, or the build's."""
         if node.platform is None:
-            return
+            return self._options.platform
         text = self._expanded(node.platform, self._globals, node)
         if not text:
             raise PlanError(f"empty platform value from expression {node.platform}", span=node.span)
-        wanted, here = Platform.parse(text), self._options.platform
-        if (wanted.os, wanted.architecture) != (here.os, here.architecture):
+        try:
+            return Platform.parse(text)
+        except InvalidPlatform as error:
+            raise PlanError(error.message, span=node.span) from error
+
+    def _check_platform(self, found: FoundImage, wanted: Platform, span: Span) -> None:
+        """Hold an image against the platform it is used for: names in the store have but one."""
+        if not suits(found.config.platform, wanted):
             raise PlanError(
-                f"cannot build for platform {text} on {here}",
-                span=node.span,
-                hint="building for a foreign platform is not supported yet",
+                f"{found.reference} is an image for {found.config.platform}, not for {wanted}",
+                span=span,
+                hint=f"give an image for {wanted} that name, or use FROM --platform=… as"
+                " $BUILDPLATFORM and $TARGETPLATFORM allow",
             )
 
     def _find_image(self, name: str, span: Span, stage_index: int) -> FoundImage:
@@ -245,6 +300,9 @@ class _Planner:
                 raise PlanError(f"invalid stage index {index}", span=span)
             self._stage(index)
             return FromStage(index)
+        named = find_named(self._options.contexts, name, self._platforms[stage.index])
+        if named is not None:
+            return self._named_input(*named, stage, span)
         found = self._named(name.lower(), stage.index)
         if found is not None:
             self._stage(found)
@@ -260,7 +318,16 @@ class _Planner:
                 " current command"
             )
             raise PlanError(what, span=span, hint="move that stage up")
+        return self._image_input(name, stage, span)
+
+    def _named_input(self, key: str, context: NamedContext, stage: Stage, span: Span) -> Input:
+        if isinstance(context, NamedImage):
+            return self._image_input(context.reference, stage, span)
+        return FromNamed(key)
+
+    def _image_input(self, name: str, stage: Stage, span: Span) -> Input:
         image = self._find_image(name, span, stage.index)
+        self._check_platform(image, self._platforms[stage.index], span)
         return FromImage(reference=image.reference, image_id=image.image_id)
 
     # ---- what a stage starts with
@@ -269,17 +336,16 @@ class _Planner:
         if self._options.epoch is not None:
             return self._options.epoch
         match base:
-            case ScratchBase():
+            case ScratchBase() | NamedBase():
                 return SCRATCH_EPOCH
             case ImageBase():
                 return created_time(base.config)
             case StageBase():
                 return self._planned[base.index].epoch
 
-    def _start_config(self, base: Base) -> ImageConfig:
+    def _start_config(self, base: Base, here: Platform) -> ImageConfig:
         match base:
-            case ScratchBase():
-                here = self._options.platform
+            case ScratchBase() | NamedBase():
                 start = ImageConfig(
                     architecture=here.architecture,
                     os=here.os,
@@ -297,7 +363,7 @@ class _Planner:
         env = (*start.config.env, ("PATH", DEFAULT_PATH))
         return replace(start, config=replace(start.config, env=env))
 
-    def _start_scope(self, base: Base) -> Scope:
+    def _start_scope(self, base: Base, here: Platform) -> Scope:
         if isinstance(base, StageBase):
             return self._scopes[base.index]
-        return Scope(variables=self._start_config(base).config.env)
+        return Scope(variables=self._start_config(base, here).config.env)

@@ -12,11 +12,13 @@ from dataclasses import replace
 from typing import Any, assert_never
 
 from builder import history
+from builder.add_sources import Source, added_sources, refuse_remote
 from builder.chmod import InvalidMode, parse_chmod
 from builder.errors import PlanError
 from builder.heredocs import heredoc_file, run_argv
 from builder.mounts import MountError, parse_mount
 from builder.ports import PortError, parse_ports
+from builder.remote_names import RemoteNameError
 from builder.signals import valid_signal
 from builder.steps import (
     Base,
@@ -236,7 +238,8 @@ class StagePlanner:
 
     def _copy(self, node: Copy | Add) -> None:
         keyword = type(node).__name__.upper()
-        sources = tuple(self._source(source, node) for source in node.sources)
+        named = tuple(self._source(source, node) for source in node.sources)
+        sources = self._told_apart(node, named)
         written = self._expanded(node.destination, node)
         destination = self._destination(written)
         chown = None if node.chown is None else self._expanded(node.chown, node)
@@ -255,7 +258,6 @@ class StagePlanner:
                 input_ = self._find_input(node.from_, node.span, True)
         else:
             unpack = node.unpack is not False
-            self._refuse_remote(node, sources)
         if isinstance(input_, FromStage):
             self._needs.add(input_.index)
         step = CopyStep(
@@ -270,7 +272,7 @@ class StagePlanner:
             unpack=unpack,
         )
         created_by = history.copy(
-            keyword, sources, written, parents=parents, chown=chown, chmod=chmod
+            keyword, named, written, parents=parents, chown=chown, chmod=chmod
         )
         self._add(node, step, created_by)
 
@@ -282,21 +284,17 @@ class StagePlanner:
         except WordError as error:
             raise PlanError(str(error), span=node.span) from error
 
-    def _refuse_remote(self, node: Add, sources: tuple[str | Heredoc, ...]) -> None:
-        for source in sources:
-            if isinstance(source, str) and source.startswith(
-                ("http://", "https://", "git://", "git@", "ssh://")
-            ):
-                raise PlanError(
-                    f"ADD of a remote source is not supported yet: {source}",
-                    span=node.span,
-                    hint="download it in a RUN, or put it in the build context",
-                )
-        if node.checksum is not None or node.keep_git_dir is not None:
-            raise PlanError(
-                "--checksum and --keep-git-dir are for remote sources, which are not supported yet",
-                span=node.span,
+    def _told_apart(self, node: Copy | Add, named: tuple[str | Heredoc, ...]) -> tuple[Source, ...]:
+        try:
+            if isinstance(node, Copy):
+                refuse_remote(named)
+                return named
+            checksum = None if node.checksum is None else self._expanded(node.checksum, node)
+            return added_sources(
+                named, checksum=checksum, keep_git_dir=node.keep_git_dir, unpack=node.unpack
             )
+        except RemoteNameError as error:
+            raise PlanError(str(error), span=node.span) from error
 
     def _destination(self, path: str) -> str:
         """Absolute, and with a trailing slash wherever it must be a directory."""

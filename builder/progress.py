@@ -23,6 +23,7 @@ from builder.events import (
     StepFinished,
     StepOutput,
     StepStarted,
+    Warned,
 )
 
 
@@ -74,6 +75,8 @@ class PlainProgress:
             case Noticed():
                 where = f" ({event.span})" if event.span else ""
                 return [f"WARNING: {event.message}{where}"]
+            case Warned():
+                return [f"WARN: {event.rule}: {event.message} (line {event.span.first})"]
             case Exported():
                 return [f"{event.what} {event.seconds:.1f}s"]
             case BuildFinished():

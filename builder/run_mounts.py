@@ -93,14 +93,14 @@ class RunMounts:
             return identity(request)
         layers = self._inputs.layers(request.input, self._layers_of)
         if layers is None:
-            content = self._selected(request.source).key.digest
+            content = self._selected(request.input, request.source).key.digest
         else:
             content = f"{chain_id(layers)} {request.source}"
         return identity(("bind", request.target, request.read_write, content))
 
-    def _selected(self, source: str) -> _Selected:
-        """A part of the context as a layer."""
-        tree = self._inputs.tree(FromContext(), self._layers_of)
+    def _selected(self, input_: Input, source: str) -> _Selected:
+        """A part of a context as a layer."""
+        tree = self._inputs.tree(input_, self._layers_of)
         try:
             path = resolve(tree, source.encode("utf-8", "surrogateescape"))
             there = tree.lstat(path)
@@ -170,7 +170,7 @@ class RunMounts:
         layers = self._inputs.layers(source, self._layers_of)
         if layers is not None:
             return layers, path
-        selected = self._selected(path)
+        selected = self._selected(source, path)
         key = selected.key
         record = self._store.record(key.digest)
         if record is not None:

@@ -13,6 +13,7 @@ import time
 from contextlib import ExitStack
 from typing import Literal
 
+from builder.authorities import trusted
 from builder.errors import Cancelled, PlanError, StepFailed
 from builder.events import Emit, StepOutput
 from builder.inputs import Inputs, LayersOf
@@ -20,15 +21,15 @@ from builder.keys import run_key
 from builder.leftovers import Leftovers
 from builder.noise import is_noise
 from builder.options import ExecuteOptions
-from builder.run_mounts import RunMounts
+from builder.run_mounts import Made, RunMounts
 from builder.steps import RunStep
+from builder.ulimits import merged_limits
 from builder.variables import updated
 from builder.work import Work
 from grammar.nodes import Span
 from runtime.errors import CommandNotFound, CommandNotRunnable, ContainerError
 from runtime.image.digest import DiffID, chain_id
 from runtime.image.pack import keep_everything, pack_tree
-from runtime.image.platform import default_platform
 from runtime.image.store import Store
 from runtime.rootfs import RootParts, prepare_root
 from runtime.sandbox.capabilities import ALL_CAPABILITIES, DEFAULT_CAPABILITIES
@@ -83,6 +84,7 @@ class RunRunner:
         epoch: int,
         span: Span,
         number: int,
+        platform: str,
     ) -> Work:
         """The step, ready to be looked up or done. `PlanError` for a mount that cannot be."""
         self._check_allowed(step, span)
@@ -93,7 +95,7 @@ class RunRunner:
             parent=chain_id(layers),
             epoch=epoch,
             mounts=identities,
-            platform=str(default_platform()),
+            platform=platform,
             noise=self._options.drop_noise,
         )
 
@@ -137,8 +139,12 @@ class RunRunner:
         upper = os.path.join(workspace, "upper")
         os.mkdir(upper, 0o755)
         made = mounts.make(step, workspace, stack)
+        view = self._store.view(layers)
+        if self._options.authorities is not None:
+            mount, names = trusted(view, step.env, self._options.authorities, workspace)
+            made = Made((*made.mounts, mount), (*made.env, *names))
         root = prepare_root(
-            view=self._store.view(layers),
+            view=view,
             trees=self._inputs.trees(layers),
             workspace=workspace,
             mounts=made.mounts,
@@ -176,6 +182,7 @@ class RunRunner:
             masked_paths=() if insecure else MASKED_PATHS,
             read_only_paths=() if insecure else READ_ONLY_PATHS,
             shm_size=self._options.shm_size,
+            rlimits=merged_limits(self._options.ulimits),
         )
 
     def _network(self, step: RunStep) -> Literal["none", "host"]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from builder.remote_names import Remote
 from grammar.nodes import Heredoc, Span
 from runtime.image.digest import Digest
 from runtime.image.model import ImageConfig
@@ -42,7 +43,14 @@ class FromNothing:
     """An empty root: `--from=scratch`."""
 
 
-Input = FromContext | FromStage | FromImage | FromNothing
+@dataclass(frozen=True, slots=True)
+class FromNamed:
+    """A context that `--build-context` names, if it is no image."""
+
+    name: str
+
+
+Input = FromContext | FromStage | FromImage | FromNothing | FromNamed
 
 # ---- mounts of a RUN
 
@@ -139,13 +147,14 @@ class RunStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyStep:
-    """COPY, and ADD of what is in the context.
+    """COPY and ADD.
 
-    `sources` in the order written: patterns, or files given in the Dockerfile itself.
+    `sources` in the order written: patterns, files given in the Dockerfile itself, or what ADD
+    takes from elsewhere.
     `destination` is absolute and keeps a trailing slash; `unpack` is `None` for COPY.
     """
 
-    sources: tuple[str | Heredoc, ...]
+    sources: tuple[str | Heredoc | Remote, ...]
     destination: str
     input: Input
     chown: str | None = None
@@ -209,7 +218,14 @@ class StageBase:
     index: int
 
 
-Base = ScratchBase | ImageBase | StageBase
+@dataclass(frozen=True, slots=True)
+class NamedBase:
+    """`FROM name` of a context that `--build-context` names, if it is no image: its files."""
+
+    name: str
+
+
+Base = ScratchBase | ImageBase | StageBase | NamedBase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ must be empty.
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -27,6 +28,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if worker is not None:
         session.config.stash[RUN_FOLDER] = Path(worker["run_folder"])
         return
+    # What ends a run from outside, as timeout(1) does, ends it as ^C would: everything is removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Not /tmp: it may be a tmpfs too small for a Debian, or one without user xattrs.
     run = Path(tempfile.mkdtemp(prefix="lamina-tests-", dir="/var/tmp"))
     (run / "tmp").mkdir()

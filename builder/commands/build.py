@@ -4,26 +4,53 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from typing import Any
 
 import click
 
-from builder.build import BuildRequest, build
+import grammar
+from builder.annotations import parse_annotation
+from builder.authorities import read_authorities
+from builder.build import BuildRequest, build, make_plan, plan_options
+from builder.commands.build_options import (
+    BuildCommand,
+    environment_options,
+    output_options,
+    refused_options,
+)
+from builder.commands.calls import (
+    Call,
+    outline_json,
+    outline_text,
+    parse_call,
+    plan_json,
+    targets_json,
+    targets_text,
+)
 from builder.commands.failures import explain, say
-from builder.commands.opened import opened_engine
+from builder.commands.lint import check_build
+from builder.commands.opened import opened_engine, opened_store
 from builder.commands.values import host_address, key_value, size_in_bytes, variables
+from builder.describe import outline, targets
+from builder.downloads import Credentials
 from builder.errors import BuildError, OptionError, StepFailed
+from builder.export import Result, check_outputs, metadata, write_metadata
+from builder.fetcher import Fetcher
+from builder.given_context import fetch_context, is_directory_context
+from builder.named_contexts import parse_named_contexts
 from builder.options import ExecuteOptions
-from builder.outputs import ArchiveOutput, parse_output
+from builder.outputs import parse_output, standard_outputs
+from builder.platforms import parse_platform
 from builder.progress import JsonProgress, PlainProgress, Progress, QuietProgress
 from builder.source import Source, read_dockerfile
+from builder.ulimits import parse_ulimit
 from grammar.errors import DockerfileError
-from runtime.image.digest import Digest
 from runtime.image.errors import InvalidReference
 from runtime.image.reference import Reference
 
 
-@click.command("build", short_help="Build an image from a Dockerfile.")
+@click.command("build", cls=BuildCommand, short_help="Build an image from a Dockerfile.")
 @click.argument("context", type=click.Path())
 @click.option("-t", "--tag", "tags", multiple=True, metavar="NAME[:TAG]", help="Name the image.")
 @click.option("-f", "--file", metavar="FILE", help="The Dockerfile; - is standard input.")
@@ -36,37 +63,50 @@ from runtime.image.reference import Reference
     "--no-cache-filter", multiple=True, metavar="STAGE,…", help="Run every step of these stages."
 )
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Set a label.")
-@click.option(
-    "-o",
-    "--output",
-    "outputs",
-    multiple=True,
-    metavar="type=oci|docker|image,dest=FILE",
-    help="Where the result goes besides the store.",
-)
+@output_options
+@environment_options
 @click.option("--secret", "secrets", multiple=True, metavar="id=ID[,src=FILE|,env=NAME]")
 @click.option("--ssh", "ssh", multiple=True, metavar="default|ID[=SOCKET]")
 @click.option("--allow", "allow", multiple=True, metavar="ENTITLEMENT")
-@click.option("--network", type=click.Choice(["default", "none", "host"]), default="default")
-@click.option("--add-host", "hosts", multiple=True, metavar="HOST:IP")
-@click.option("--shm-size", metavar="SIZE", help="Of /dev/shm in RUN. [default: 64m]")
 @click.option("--jobs", type=click.IntRange(1), help="How many RUN commands at once.")
 @click.option("--keep-noise", is_flag=True, help="Keep package managers' logs and caches.")
-@click.option("--iidfile", metavar="FILE", help="Write the image's ID to a file.")
 @click.option(
     "--progress", type=click.Choice(["auto", "plain", "json", "rawjson", "quiet", "none"]),
     default="auto", help="How to show what happens.",
 )  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Print the image's ID only.")
+@refused_options
 @click.pass_obj
 def build_command(root: str, /, **options: Any) -> int:
-    """Build an image from a Dockerfile and the files in CONTEXT."""
-    source = read_dockerfile(options["context"], options["file"])
-    request = _request(source, options)
+    """Build an image from a Dockerfile and the files in CONTEXT.
+
+    CONTEXT is a directory, - or a file for an archive (- also for a Dockerfile), a git repository
+    (https://….git#REF:DIRECTORY) or the URL of an archive or of a Dockerfile.
+    """
+    context, file = options["context"], options["file"]
+    if is_directory_context(context):
+        return _build(root, _request(read_dockerfile(context, file), options), options)
+    with opened_store(root) as store:
+        fetcher = Fetcher(store, _credentials(options))
+        given = fetch_context(context, file, store=store, fetcher=fetcher, stdin=sys.stdin.buffer)
+        request = replace(_request(given.source, options), layers=given.layers)
+        return _build(root, request, options)
+
+
+def _build(root: str, request: BuildRequest, options: dict[str, Any]) -> int:
+    source = request.source
+    call = parse_call(options["call"])
+    if options["check"] and call.method not in ("build", "check"):
+        raise OptionError(f"--check and --call {call.method} are different questions")
     progress = _progress(options)
     try:
+        if options["check"] or call.method == "check":
+            return check_build(root, request, as_json=call.as_json)
+        if options["plan"] or call.method in ("outline", "targets"):
+            click.echo(_answer(root, call, request, progress))
+            return 0
         with opened_engine(root) as engine:
-            image_id = build(request, engine.store, engine.sandbox, progress)
+            result = build(request, engine.store, engine.sandbox, progress)
     except DockerfileError as error:
         explain(str(error), text=source.text, span=error.span, hint=error.hint)
         return 1
@@ -79,16 +119,41 @@ def build_command(root: str, /, **options: Any) -> int:
     except BuildError as error:
         explain(error.message, text=source.text, span=error.span, hint=error.hint)
         return 1
-    _finish(image_id, options)
+    _finish(result, options)
     return 0
 
 
-def _finish(image_id: Digest, options: dict[str, Any]) -> None:
+def _credentials(options: dict[str, Any]) -> Credentials:
+    """What may be needed for the context itself: here, the user's own agent is the user's."""
+    authorities = options["authorities"]
+    return Credentials(
+        secrets=_secrets(options["secrets"]),
+        authorities=read_authorities(authorities) if authorities else None,
+        agent=_agents(options["ssh"]).get("default") or os.environ.get("SSH_AUTH_SOCK"),
+    )
+
+
+def _answer(root: str, call: Call, request: BuildRequest, progress: Progress) -> str:
+    """What is said instead of building."""
+    if call.method == "build":
+        with opened_store(root) as store:
+            return plan_json(make_plan(request, store, progress)[0])
+    dockerfile = grammar.parse(request.source.data, request.source.name)
+    if call.method == "targets":
+        found = targets(dockerfile)
+        return targets_json(found) if call.as_json else targets_text(found)
+    told = outline(dockerfile, plan_options(request))
+    return outline_json(told) if call.as_json else outline_text(told)
+
+
+def _finish(result: Result, options: dict[str, Any]) -> None:
     if options["iidfile"]:
         with open(options["iidfile"], "w", encoding="ascii") as file:
-            file.write(image_id)
+            file.write(result.image_id)
+    if options["metadata_file"]:
+        write_metadata(options["metadata_file"], metadata(result))
     if options["quiet"]:
-        click.echo(image_id)
+        click.echo(result.image_id)
 
 
 def _failed_output(error: StepFailed, *, shown: bool) -> None:
@@ -101,7 +166,9 @@ def _failed_output(error: StepFailed, *, shown: bool) -> None:
 
 def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
     outputs = tuple(parse_output(text) for text in options["outputs"])
-    if any(isinstance(o, ArchiveOutput) and o.destination == "-" for o in outputs):
+    annotations = tuple(parse_annotation(text) for text in options["annotations"])
+    check_outputs(outputs, annotations, wants_image_id=bool(options["iidfile"]))
+    if standard_outputs(outputs):
         if options["quiet"]:
             raise OptionError("--quiet and an archive on standard output would be mixed up")
         if sys.stdout.isatty():
@@ -109,11 +176,14 @@ def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
     return BuildRequest(
         context=options["context"],
         source=source,
+        contexts=parse_named_contexts(options["contexts"]),
         names=tuple(_reference(tag) for tag in options["tags"]),
-        build_args=dict(variables(options["build_args"], ())),
+        build_args=dict(variables(options["build_args"], options["build_arg_files"])),
         target=options["target"],
         labels=tuple(key_value(label, "--label") for label in options["labels"]),
         outputs=outputs,
+        annotations=annotations,
+        platform=parse_platform(options["platforms"]),
         epoch=_epoch(),
         execute=ExecuteOptions(
             use_cache=not options["no_cache"],
@@ -127,6 +197,10 @@ def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
             allow=frozenset(options["allow"]),
             extra_hosts=tuple(host_address(text) for text in options["hosts"]),
             shm_size=size_in_bytes(options["shm_size"], "--shm-size"),
+            ulimits=tuple(parse_ulimit(text) for text in options["ulimits"]),
+            authorities=read_authorities(options["authorities"])
+            if options["authorities"]
+            else None,
             **({"jobs": options["jobs"]} if options["jobs"] else {}),
         ),
     )

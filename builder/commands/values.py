@@ -7,14 +7,31 @@ import os
 from builder.errors import OptionError
 from builder.units import parse_size
 
+_HOST = "127.0.0.1"
+"""The machine, as it is seen where containers share its network."""
+
 
 def host_address(text: str) -> tuple[str, str]:
-    """`--add-host`: `name:ip` or `name=ip`; an IPv6 address may stand in brackets."""
+    """`--add-host`: `name:ip` or `name=ip`; an IPv6 address may stand in brackets.
+
+    `host-gateway` is the machine itself.
+    """
     separator = "=" if "=" in text else ":"
     name, found, address = text.partition(separator)
     if not found or not name or not address:
         raise OptionError(f"invalid --add-host {text!r}", hint="HOST:IP or HOST=IP")
-    return name, address.removeprefix("[").removesuffix("]")
+    if address == "host-gateway":
+        return name, _HOST
+    from ipaddress import ip_address
+
+    address = address.removeprefix("[").removesuffix("]")
+    try:
+        ip_address(address)
+    except ValueError as error:
+        raise OptionError(
+            f"invalid IP address in --add-host: {address!r}", hint="HOST:IP or HOST=IP"
+        ) from error
+    return name, address
 
 
 def size_in_bytes(text: str | None, option: str) -> int | None:

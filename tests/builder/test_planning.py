@@ -237,7 +237,7 @@ def test_workdirs_are_joined_and_root_is_no_step() -> None:
         ("FROM busybox\nRUN --security=x y\n", 2, "security 'x' is not valid"),
         ("FROM busybox\n\nRUN --mount=typ=tmpfs x\n", 3, "unexpected key 'typ'"),
         ('FROM busybox\nENV A="${B:?no B}"\n', 2, "no B"),
-        ("FROM busybox\nADD --checksum=sha256:0 x /\n", 2, "remote sources"),
+        ("FROM busybox\nADD --checksum=sha256:0 x /\n", 2, "checksum requires"),
     ],
 )
 def test_plans_that_cannot_be(text: str, line: int, message: str) -> None:

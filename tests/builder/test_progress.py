@@ -15,6 +15,7 @@ from builder.events import (
     StepFinished,
     StepOutput,
     StepStarted,
+    Warned,
 )
 from builder.progress import JsonProgress, PlainProgress
 from grammar.nodes import Span
@@ -39,6 +40,7 @@ def test_plain_lines() -> None:
         StepFinished(number=3, seconds=1.24, diff_id=LAYER),
         Noticed(message="careful", span=Span("Dockerfile", 4, 4)),
         BuildFinished(image_id=Digest("sha256:1"), seconds=2.0),
+        Warned(rule="StageNameCasing", message="it is not", span=Span("Dockerfile", 1, 1)),
     ) == [
         "#1 [1/3] FROM busybox",
         "#2 [2/3] COPY . .",
@@ -47,6 +49,7 @@ def test_plain_lines() -> None:
         "#3 DONE 1.2s",
         "WARNING: careful (Dockerfile:4)",
         "built sha256:1 in 2.0s",
+        "WARN: StageNameCasing: it is not (line 1)",
     ]
 
 

@@ -132,9 +132,7 @@ def test_outputs() -> None:
     ("text", "message"),
     [
         ("type=oci", "needs dest=FILE"),
-        ("type=local,dest=x", "not supported yet"),
         ("type=foo", "unknown output type 'foo'"),
-        ("somewhere", "invalid value 'somewhere'"),
         ("type=oci,dest=x,colour=red", "has no option 'colour'"),
         ("type=oci,dest=x,compression=lzma", "unknown compression 'lzma'"),
     ],

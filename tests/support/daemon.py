@@ -69,6 +69,7 @@ def docker_daemon(folder: Path) -> Iterator[Docker]:
             yield docker
         finally:
             process.terminate()
+            process.wait()  # after ^C, Popen itself would not
 
 
 def _wait_until_it_answers(process: subprocess.Popen[bytes], docker: Docker, log: Path) -> None:

@@ -38,11 +38,11 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             if path in site.redirects:
-                self._answer(302, Location=site.redirects[path])
+                self._answer(302, {"Location": site.redirects[path]})
                 return
             data = site.files.get(path)
             if data is None:
-                self._answer(404)
+                self._answer(404, {})
                 return
             told = {}
             if site.with_etag:
@@ -52,11 +52,11 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
             same = "ETag" in told and self.headers["If-None-Match"] == told["ETag"]
             same |= site.with_modified and self.headers["If-Modified-Since"] == _MODIFIED
             if same:
-                self._answer(304, **told)
+                self._answer(304, told)
             else:
-                self._answer(200, data, **told)
+                self._answer(200, told, data)
 
-        def _answer(self, status: int, data: bytes = b"", **headers: str) -> None:
+        def _answer(self, status: int, headers: dict[str, str], data: bytes = b"") -> None:
             site.seen.append((self.path, status, self.headers["Authorization"]))
             self.send_response(status)
             for name, value in headers.items():

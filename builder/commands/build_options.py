@@ -1,0 +1,179 @@
+"""Options of `lamina build`: what else comes out, where steps run, and what is refused.
+
+Every option that buildx has is known here or in `builder.commands.build`: one that cannot be
+had is refused with the reason, never ignored (docs/build.md lists them all).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from builder.errors import OptionError
+from builder.units import parse_switch
+
+Decorated = Callable[..., Any]
+
+
+class BuildCommand(click.Command):
+    """A command whose switches also take a value, as Go's do: `--load=true`, `--pull=false`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        switches = {
+            name
+            for parameter in self.params
+            if isinstance(parameter, click.Option) and parameter.is_flag
+            for name in parameter.opts
+            if name.startswith("--")
+        }
+        return super().parse_args(ctx, _without_values(args, switches))
+
+
+_NEVER_PULLED = ("missing", "never")
+"""Values of podman's `--pull` that ask for what is done anyway: only the store is looked in."""
+
+
+def _without_values(args: list[str], switches: set[str]) -> list[str]:
+    """The arguments with `--switch=true` as `--switch`, and without `--switch=false`."""
+    kept: list[str] = []
+    for number, argument in enumerate(args):
+        if argument == "--":
+            return [*kept, *args[number:]]
+        name, equals, value = argument.partition("=")
+        if not equals or name not in switches:
+            kept.append(argument)
+            continue
+        if name == "--pull" and value in _NEVER_PULLED:
+            continue
+        try:
+            if parse_switch(value):
+                kept.append(name)
+        except ValueError as error:
+            raise OptionError(f"{argument}: {error}") from error
+    return kept
+
+
+def output_options(command: Decorated) -> Decorated:
+    """What comes out besides the image, and questions that are answered instead of building."""
+    for option in reversed((
+        click.option(
+            "-o", "--output", "outputs", multiple=True,
+            metavar="DIR|-|type=oci|docker|image|local|tar|cacheonly,dest=…",
+            help="Where the result goes besides the store.",
+        ),
+        click.option("--load", is_flag=True, expose_value=False,
+                     help="Keep the image in the store, as is always done."),
+        click.option("--annotation", "annotations", multiple=True, metavar="[TYPE:]KEY=VALUE",
+                     help="Annotate the manifest, index or manifest-descriptor of an archive."),
+        click.option("--metadata-file", metavar="FILE", help="Write the result's digests as JSON."),
+        click.option("--iidfile", metavar="FILE", help="Write the image's ID to a file."),
+        click.option("--call", metavar="METHOD[,format=json]", default="build",
+                     help="build, check, outline or targets."),
+        click.option("--check", "check", is_flag=True,
+                     help="Only check; exit with 1 if anything is found. As --call check."),
+        click.option("--plan", "plan", is_flag=True, help="Print what would be done, as JSON."),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def environment_options(command: Decorated) -> Decorated:
+    """Where and how steps run."""
+    for option in reversed((
+        click.option("--platform", "platforms", multiple=True, metavar="OS/ARCH[/VARIANT]",
+                     help="What the image is for. [default: this machine]"),
+        click.option("--build-arg-file", "build_arg_files", multiple=True, metavar="FILE",
+                     help="ARGs as lines NAME=VALUE; --build-arg comes after."),
+        click.option("--build-context", "contexts", multiple=True,
+                     metavar="NAME=DIRECTORY|URL|docker-image://…|oci-layout://…",
+                     help="What NAME refers to in FROM, --from and from=."),
+        click.option("--network", type=click.Choice(["default", "none", "host"]),
+                     default="default", help="Of RUNs that do not say."),
+        click.option("--add-host", "hosts", multiple=True, metavar="HOST:IP",
+                     help="A line of /etc/hosts; host-gateway is this machine."),
+        click.option("--shm-size", metavar="SIZE", help="Of /dev/shm in RUN. [default: 64m]"),
+        click.option("--ulimit", "ulimits", multiple=True, metavar="NAME=SOFT[:HARD]",
+                     help="A limit in RUN. [default: nofile=1024:524288]"),
+        click.option("--ca", "authorities", metavar="FILE",
+                     help="Certificates (PEM) that every RUN trusts; never in a layer."),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """An option that others have: its names, whether it takes a value, why not, what instead."""
+
+    names: tuple[str, ...]
+    why: str
+    hint: str | None = None
+    value: bool = True
+    harmless: tuple[str, ...] = ()  # values that ask for what is done anyway
+
+
+_NO_LIMITS = "limits on the memory and processors of steps are not supported yet"
+_NO_ATTESTATIONS = "attestations are not supported yet"
+_NO_CACHES = "caches outside the store are not supported yet"
+_NOT_OFF = ("false", "0")
+
+REFUSED = (
+    Refused(names=("--push",), value=False, why="pushing is not supported yet",
+            hint="write an archive with --output type=oci,dest=FILE and push that"),
+    Refused(names=("--pull",), value=False, why="pulling is not supported yet",
+            hint="base images are those in the store: `lamina import`"),
+    Refused(names=("--cgroup-parent",), why="steps have no cgroup of their own yet"),
+    Refused(names=("-m", "--memory"), why=_NO_LIMITS),
+    Refused(names=("--memory-swap",), why=_NO_LIMITS),
+    Refused(names=("-c", "--cpu-shares"), why=_NO_LIMITS),
+    Refused(names=("--cpu-period",), why=_NO_LIMITS),
+    Refused(names=("--cpu-quota",), why=_NO_LIMITS),
+    Refused(names=("--cpuset-cpus",), why=_NO_LIMITS),
+    Refused(names=("--cpuset-mems",), why=_NO_LIMITS),
+    Refused(names=("--resource",), why=_NO_LIMITS),
+    Refused(names=("--attest",), why=_NO_ATTESTATIONS),
+    Refused(names=("--provenance",), why=_NO_ATTESTATIONS, harmless=_NOT_OFF),
+    Refused(names=("--sbom",), why=_NO_ATTESTATIONS, harmless=_NOT_OFF),
+    Refused(names=("--cache-from",), why=_NO_CACHES),
+    Refused(names=("--cache-to",), why=_NO_CACHES),
+    Refused(names=("--policy",), why="policies are not supported"),
+    Refused(names=("--builder",), why="there is no daemon, and so no choice of builders"),
+    Refused(names=("-D", "--debug"), value=False, why="there is no shell into failed steps yet"),
+    Refused(names=("--isolation",), why="it is for Windows containers",
+            harmless=("default", "")),
+    Refused(names=("--security-opt",), why="steps always run under the default profile",
+            hint="RUN --security=insecure with --allow security.insecure"),
+    Refused(names=("--squash",), value=False, why="squashing is not supported",
+            hint="--output type=tar and `lamina import` make an image of one layer"),
+)  # fmt: skip
+"""The options of buildx, and of docker before it, that cannot be had."""
+
+
+def refused_options(command: Decorated) -> Decorated:
+    """Options that are known only to say why they cannot be had."""
+    for refused in reversed(REFUSED):
+        command = _refused(refused)(command)
+    # What these ask for is always so: nothing of a step's container is ever kept.
+    for name in ("--rm", "--force-rm"):
+        command = click.option(name, is_flag=True, hidden=True, expose_value=False)(command)
+    return command
+
+
+def _refused(refused: Refused) -> Callable[[Decorated], Decorated]:
+    def refuse(_ctx: click.Context, _parameter: click.Parameter, value: Any) -> None:
+        given = value if isinstance(value, tuple) else (value,) if value else ()
+        for each in given:
+            if each not in refused.harmless:
+                raise OptionError(f"{refused.names[-1]}: {refused.why}", hint=refused.hint)
+
+    name = "refused_" + refused.names[-1].strip("-").replace("-", "_")
+    if not refused.value:
+        return click.option(
+            *refused.names, name, is_flag=True, hidden=True, expose_value=False, callback=refuse
+        )
+    return click.option(
+        *refused.names, name, multiple=True, hidden=True, expose_value=False, callback=refuse
+    )

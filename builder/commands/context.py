@@ -1,0 +1,91 @@
+"""`lamina context ls`: what a build sees of a directory, and why."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from builder.context import Context, IgnoreFile, find_ignore_file
+from builder.errors import ContextError, OptionError
+from builder.given_context import is_directory_context
+from builder.source import read_dockerfile
+from runtime.image.entry import Entry, Kind
+
+
+@click.group("context", short_help="Look at build contexts.")
+def context_command() -> None:
+    """Look at what a build sees of its context."""
+
+
+@context_command.command("ls", short_help="List what a build sees of a directory.")
+@click.option("-f", "--file", metavar="FILE", help="The Dockerfile, which may have an ignore file.")
+@click.option("--why", metavar="PATH", help="Say which pattern of which file decides on a path.")
+@click.argument("context", type=click.Path(), default=".")
+def list_command(context: str, file: str | None, why: str | None) -> int:
+    """List the files in CONTEXT that are not ignored: size and path, in order.
+
+    Folders end in a slash. With --why, say instead whether one path is ignored, and by what.
+    """
+    if not is_directory_context(context):
+        raise OptionError(
+            f"{context} is no directory", hint="ignore files are for directories only"
+        )
+    ignore = find_ignore_file(context, _dockerfile(context, file))
+    seen = Context(context, None if ignore is None else ignore.patterns)
+    if why is not None:
+        click.echo(_reason(seen, ignore, why))
+        return 0
+    count = size = 0
+    lines = []
+    for entry in seen.walk(b""):
+        if entry.path:
+            lines.append(_line(entry))
+            count += entry.kind is not Kind.DIRECTORY
+            size += entry.size
+    sys.stdout.write("".join(lines))
+    sys.stdout.flush()
+    click.echo(f"{count} files, {size} bytes", err=True)
+    return 0
+
+
+def _dockerfile(context: str, file: str | None) -> str:
+    """Where the Dockerfile is; a context without one can be listed all the same."""
+    try:
+        return read_dockerfile(context, file).path
+    except ContextError:
+        if file is not None:
+            raise
+        return os.path.join(context, "Dockerfile")
+
+
+def _line(entry: Entry) -> str:
+    size = str(entry.size) if entry.kind is Kind.REGULAR else "-"
+    slash = "/" if entry.kind is Kind.DIRECTORY else ""
+    return f"{size:>12}  {_shown(os.fsdecode(entry.path))}{slash}\n"
+
+
+def _shown(path: str) -> str:
+    """A path on one line, whatever is in it."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in path
+    )
+
+
+def _reason(seen: Context, ignore: IgnoreFile | None, why: str) -> str:
+    path = os.path.normpath("/" + why).strip("/")
+    name = _shown(path) or "/"
+    there = os.path.lexists(os.path.join(seen.root, os.fsencode(path)))
+    missing = "" if there else " (there is no such file)"
+    if ignore is None:
+        return f"{name}: included{missing}: there is no ignore file"
+    decision = ignore.patterns.excludes(path)
+    if decision.pattern is None:
+        return f"{name}: included{missing}: no pattern of {ignore.path} matches"
+    where = f"{_shown(decision.pattern.text)} ({ignore.path}, line {decision.pattern.line})"
+    if not decision.excluded:
+        return f"{name}: included{missing}: brought back by {where}"
+    if there and seen.lstat(os.fsencode(path)) is not None:
+        return f"{name}: excluded by {where}, but there for what is brought back below it"
+    return f"{name}: excluded{missing} by {where}"

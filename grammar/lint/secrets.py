@@ -1,0 +1,23 @@
+"""Secrets that stay in the image's history: SecretsUsedInArgOrEnv."""
+
+from __future__ import annotations
+
+import re
+
+from grammar.lint.findings import Report
+from grammar.lint.rules import SECRETS_USED_IN_ARG_OR_ENV
+from grammar.nodes import Arg, Env
+
+_SECRET = re.compile(
+    r"(?:_|^)(?:apikey|auth|credentials?|key|password|pword|passwd|secret|token)(?:_|$)",
+    re.IGNORECASE,
+)
+_HARMLESS = re.compile(r"(?:_|^)(?:public|file|version)(?:_|$)", re.IGNORECASE)
+
+
+def check_secret(key: str, node: Arg | Env, report: Report) -> None:
+    """Whether the name of an ARG or ENV is that of a secret."""
+    if _SECRET.search(key) and not _HARMLESS.search(key):
+        keyword = "ARG" if isinstance(node, Arg) else "ENV"
+        message = f'Do not use ARG or ENV instructions for sensitive data ({keyword} "{key}")'
+        report.add(SECRETS_USED_IN_ARG_OR_ENV, message, node)

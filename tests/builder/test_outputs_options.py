@@ -1,0 +1,147 @@
+"""`--output` and `--annotation` as they are written, and what does not go together."""
+
+from __future__ import annotations
+
+import pytest
+
+from builder.annotations import Annotation, annotated, parse_annotation
+from builder.errors import OptionError
+from builder.export import Result, check_outputs, metadata
+from builder.outputs import (
+    ArchiveOutput,
+    CacheOutput,
+    ImageOutput,
+    LocalOutput,
+    Output,
+    TarOutput,
+    parse_output,
+    standard_outputs,
+)
+from runtime.image.digest import Digest
+from runtime.image.manifest import Descriptor
+from runtime.image.reference import Reference
+
+OCI = ArchiveOutput(format="oci", destination="f.tar")
+
+
+@pytest.mark.parametrize(
+    ("text", "output"),
+    [
+        ("out", LocalOutput("out")),
+        ("./a/b", LocalOutput("./a/b")),
+        ("-", TarOutput("-")),
+        ("type=local,dest=out", LocalOutput("out")),
+        ("type=local,dest=out,mode=copy,platform-split=false", LocalOutput("out")),
+        ("type=tar,dest=f.tar", TarOutput("f.tar")),
+        ("type=tar,dest=-", TarOutput("-")),
+        ("type=oci,dest=f.tar", OCI),
+        ('"type=oci","dest=a,b"', ArchiveOutput(format="oci", destination="a,b")),
+        ("Type=oci,DEST=f.tar,oci-mediatypes=true", OCI),
+        ("type=oci,dest=d,tar=false", ArchiveOutput(format="oci", destination="d", layout=True)),
+        (
+            "type=docker,dest=f,compression=uncompressed,name=a",
+            ArchiveOutput(
+                format="docker", destination="f", compression="uncompressed", names=("a",)
+            ),
+        ),
+        (
+            "type=oci,dest=f.tar,annotation.a=b,annotation-index.c=d",
+            ArchiveOutput(
+                format="oci",
+                destination="f.tar",
+                annotations=(
+                    Annotation(("manifest",), "a", "b"),
+                    Annotation(("index",), "c", "d"),
+                ),
+            ),
+        ),
+        ("type=image", ImageOutput()),
+        ('type=image,"name=a,b",push=false,store=true', ImageOutput(("a", "b"))),
+        ("type=cacheonly", CacheOutput()),
+    ],
+)
+def test_outputs(text: str, output: Output) -> None:
+    assert parse_output(text) == output
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("type=registry,ref=x", "pushing is not supported yet"),
+        ("type=image,push=true", "pushing is not supported yet"),
+        ("type=image,push=perhaps", "true or false"),
+        ("type=nosuch", "unknown output type 'nosuch'"),
+        ("dest=x", "unknown output type ''"),
+        ("type=oci", "needs dest=FILE"),
+        ("type=local", "needs dest=DIR"),
+        ("type=local,dest=-", "needs a directory"),
+        ("type=local,dest=x,mode=delete", "mode=delete is not supported"),
+        ("type=local,dest=x,platform-split=true", "there is one platform"),
+        ("type=oci,dest=-,tar=false", "tar=false needs a directory"),
+        ("type=oci,dest=x,compression=lzma", "unknown compression 'lzma'"),
+        ("type=oci,dest=x,rewrite-timestamp=true", "has no option 'rewrite-timestamp'"),
+        ("type=tar,dest=x,annotation.a=b", "cannot hold annotations"),
+        ("type=oci,dest", "invalid value 'dest'"),
+    ],
+)
+def test_outputs_that_cannot_be(text: str, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        parse_output(text)
+
+
+def test_annotations_go_where_they_say() -> None:
+    given = [
+        parse_annotation("a=1"),
+        parse_annotation("manifest,index:b=2"),
+        parse_annotation("manifest-descriptor:c=x=y"),
+        parse_annotation("org.example:d=4"),
+        parse_annotation("a=9"),
+    ]
+    found = annotated(given)
+    assert found.manifest == (("a", "9"), ("b", "2"), ("org.example:d", "4"))
+    assert found.index == (("b", "2"),)
+    assert found.descriptor == (("c", "x=y"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a", "invalid annotation 'a'"),
+        ("=a", "invalid annotation '=a'"),
+        ("nosuch:a=b", "unknown annotation type"),
+        ("index-descriptor:a=b", "has one index"),
+        ("manifest[linux/arm64]:a=b", "one of several platforms"),
+    ],
+)
+def test_annotations_that_cannot_be(text: str, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        parse_annotation(text)
+
+
+def test_what_does_not_go_together() -> None:
+    note = parse_annotation("a=b")
+    both = (TarOutput("-"), ArchiveOutput(format="oci", destination="-"))
+    assert standard_outputs(both) == 2
+    with pytest.raises(OptionError, match="only one --output can write to standard output"):
+        check_outputs(both, (), wants_image_id=False)
+    with pytest.raises(OptionError, match="needs an archive"):
+        check_outputs((LocalOutput("x"),), (note,), wants_image_id=False)
+    with pytest.raises(OptionError, match="--iidfile"):
+        check_outputs((LocalOutput("x"), TarOutput("y")), (), wants_image_id=True)
+    check_outputs((LocalOutput("x"), OCI), (note,), wants_image_id=True)
+    check_outputs((), (), wants_image_id=True)
+
+
+def test_metadata_names_the_manifest_where_there_is_one() -> None:
+    image_id, manifest = Digest("sha256:" + "1" * 64), Digest("sha256:" + "2" * 64)
+    plain = Result(image_id=image_id, names=())
+    assert metadata(plain) == {
+        "containerimage.config.digest": image_id,
+        "containerimage.digest": image_id,
+    }
+    names = (Reference.parse("a"), Reference.parse("b:1"))
+    descriptor = Descriptor(media_type="m", digest=manifest, size=3)
+    told = metadata(Result(image_id=image_id, names=names, manifest=descriptor))
+    assert told["containerimage.digest"] == manifest
+    assert told["containerimage.descriptor"] == {"mediaType": "m", "digest": manifest, "size": 3}
+    assert told["image.name"] == "docker.io/library/a:latest,docker.io/library/b:1"
