@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -47,17 +48,38 @@ def finish(process: subprocess.Popen[str], run: ExpectedRun, command: str) -> No
     assert check(outcome, run.status).stdout == run.stdout
 
 
+def tree(file: Path) -> dict[str, str]:
+    """Every path in a tar, as `ExpectedImage.tree` has it."""
+    found = {}
+    with tarfile.open(file) as archive:
+        for member in archive:
+            what = "d" if member.isdir() else "l" if member.issym() else "f"
+            content = member.linkname
+            if member.isreg():
+                opened = archive.extractfile(member)
+                assert opened is not None
+                content = opened.read().decode()
+            words = f"{what} {member.mode:o} {member.uid}:{member.gid} {content}"
+            found["/" + member.name] = words.removesuffix(" ")
+    return found
+
+
 @pytest.mark.parametrize("fixture", cases())
-def test_builds_and_runs(fixture: Fixture, lamina: Lamina) -> None:
+def test_builds_and_runs(fixture: Fixture, lamina: Lamina, tmp_path: Path) -> None:
     lamina.need(DEBIAN if fixture.needs_debian else BUSYBOX)
     for image in fixture.images:
         target = ("--target", image.target) if image.target else ()
-        lamina.build(fixture.path, image.name, *target)
+        options = [option.format(folder=fixture.path) for option in image.options]
+        lamina.build(fixture.path, image.name, *target, *options)
         description = lamina.inspect(image.name)
         config = description["Config"]
         assert {key: config.get(key) for key in image.config} == image.config
         if image.layers is not None:
             assert len(description["RootFS"]["Layers"]) == image.layers
+        if image.tree is not None:
+            file = tmp_path / "tree.tar"
+            lamina.build(fixture.path, image.name, *options, "-o", f"type=tar,dest={file}")
+            assert tree(file) == image.tree
 
     # All at once: each sees its own image, and nothing of the others.
     arguments = [("run", "--rm", *run.options, run.image, *run.command) for run in fixture.runs]

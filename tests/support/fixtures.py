@@ -14,9 +14,15 @@ FOLDER = REPOSITORY / "fixtures" / "Dockerfiles"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpectedImage:
-    """An image to build: its name, the stage it is, what its config must say."""
+    """An image to build: its name, the stage it is, what its config must say.
+
+    `options` go to the build, `{folder}` in them is the fixture's. `tree`, where it is given,
+    is every path of the image: a letter for its kind, mode, owner, and content or target.
+    """
 
     name: str
+    options: tuple[str, ...] = ()
+    tree: dict[str, str] | None = None
     target: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
     layers: int | None = None
