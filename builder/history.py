@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from builder.variables import Pairs
 from grammar.nodes import Heredoc
+from runtime.image.model import Healthcheck
 
 
 def run(argv: Sequence[str], arguments: Pairs) -> str:
@@ -55,14 +56,12 @@ def listed(keyword: str, words: Sequence[str]) -> str:
     return f"{keyword} [{' '.join(words)}]"
 
 
-def healthcheck(
-    test: Sequence[str], interval: int, timeout: int, start: int, start_interval: int, retries: int
-) -> str:
-    """`HEALTHCHECK {Test:[CMD-SHELL x] Interval:1s …}`; times in nanoseconds."""
+def healthcheck(health: Healthcheck) -> str:
+    """`HEALTHCHECK {Test:[CMD-SHELL x] Interval:1s …}`."""
     return (
-        f"HEALTHCHECK {{Test:[{' '.join(test)}] Interval:{_duration(interval)} "
-        f"Timeout:{_duration(timeout)} StartPeriod:{_duration(start)} "
-        f"StartInterval:{_duration(start_interval)} Retries:{retries}}}"
+        f"HEALTHCHECK {{Test:[{' '.join(health.test)}] Interval:{_duration(health.interval_ns)} "
+        f"Timeout:{_duration(health.timeout_ns)} StartPeriod:{_duration(health.start_period_ns)} "
+        f"StartInterval:{_duration(health.start_interval_ns)} Retries:{health.retries}}}"
     )
 
 

@@ -15,10 +15,13 @@ from builder import history
 from builder.add_sources import Source, added_sources, refuse_remote
 from builder.chmod import InvalidMode, parse_chmod
 from builder.errors import PlanError
+from builder.health import health_of
 from builder.heredocs import heredoc_file, run_argv
 from builder.mounts import MountError, parse_mount
+from builder.paths import clean_path, destination_path
 from builder.ports import PortError, parse_ports
 from builder.remote_names import RemoteNameError
+from builder.run_modes import network_mode, security_mode
 from builder.signals import valid_signal
 from builder.steps import (
     Base,
@@ -68,7 +71,6 @@ from grammar.nodes import (
     Workdir,
 )
 from grammar.words import expand, expand_words
-from runtime.image.model import Healthcheck as HealthConfig
 from runtime.image.model import ImageConfig
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
@@ -213,8 +215,8 @@ class StagePlanner:
             env=environment,
             workdir=self._image.config.working_dir or "/",
             user=self._image.config.user,
-            network=_network(node),
-            security=_security(node),
+            network=network_mode(node),
+            security=security_mode(node),
             mounts=mounts,
             scripts=scripts,
             proxies=proxy_variables(self._build_args, self.scope.arguments),
@@ -241,7 +243,7 @@ class StagePlanner:
         named = tuple(self._source(source, node) for source in node.sources)
         sources = self._told_apart(node, named)
         written = self._expanded(node.destination, node)
-        destination = self._destination(written)
+        destination = destination_path(self._image.config.working_dir, written)
         chown = None if node.chown is None else self._expanded(node.chown, node)
         chmod = None if node.chmod is None else self._expanded(node.chmod, node)
         if chmod is not None:
@@ -296,16 +298,9 @@ class StagePlanner:
         except RemoteNameError as error:
             raise PlanError(str(error), span=node.span) from error
 
-    def _destination(self, path: str) -> str:
-        """Absolute, and with a trailing slash wherever it must be a directory."""
-        joined = posixpath.join(self._image.config.working_dir or "/", path)
-        clean = _clean(joined)
-        directory = path.endswith(("/", "/.", "/..")) or path in ("", ".", "..")
-        return clean + "/" if directory and clean != "/" else clean
-
     def _workdir(self, node: Workdir) -> None:
         text = self._expanded(node.path, node)
-        path = _clean(posixpath.join(self._image.config.working_dir or "/", text))
+        path = clean_path(posixpath.join(self._image.config.working_dir or "/", text))
         self._configure(working_dir=path)
         step: Step = ConfigStep()
         if path != "/":
@@ -359,33 +354,9 @@ class StagePlanner:
         self._add(node, ConfigStep(), f"STOPSIGNAL {name}")
 
     def _healthcheck(self, node: Healthcheck) -> None:
-        match node.command:
-            case None:
-                test: tuple[str, ...] = ("NONE",)
-            case Shell(text):
-                test = ("CMD-SHELL", text)
-            case Exec(argv):
-                test = ("CMD", *argv)
-            case _:
-                assert_never(node.command)
-        health = HealthConfig(
-            test=test,
-            interval_ns=node.interval or 0,
-            timeout_ns=node.timeout or 0,
-            start_period_ns=node.start_period or 0,
-            start_interval_ns=node.start_interval or 0,
-            retries=node.retries or 0,
-        )
+        health = health_of(node)
         self._configure(healthcheck=health)
-        created_by = history.healthcheck(
-            test,
-            health.interval_ns,
-            health.timeout_ns,
-            health.start_period_ns,
-            health.start_interval_ns,
-            health.retries,
-        )
-        self._add(node, ConfigStep(), created_by)
+        self._add(node, ConfigStep(), history.healthcheck(health))
 
     # ---- helpers
 
@@ -422,24 +393,3 @@ class StagePlanner:
             (self._expand(key, variables, node), self._expand(value, variables, node))
             for key, value in pairs
         )
-
-
-def _clean(path: str) -> str:
-    """An absolute path without `.`, `..` or doubled slashes."""
-    return posixpath.normpath(posixpath.join("/", path)).replace("//", "/")
-
-
-def _network(node: Run) -> Any:
-    if node.network in (None, "default"):
-        return "default"
-    if node.network in ("none", "host"):
-        return node.network
-    raise PlanError(f"invalid network mode {node.network!r}", span=node.span)
-
-
-def _security(node: Run) -> Any:
-    if node.security in (None, "sandbox"):
-        return "sandbox"
-    if node.security == "insecure":
-        return node.security
-    raise PlanError(f"security {node.security!r} is not valid", span=node.span)

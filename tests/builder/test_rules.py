@@ -12,6 +12,7 @@ from builder.ports import PortError, parse_ports
 from builder.signals import valid_signal
 from builder.units import parse_size, parse_switch
 from builder.variables import Scope, proxy_variables
+from runtime.image.model import Healthcheck
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,11 @@ def test_history_texts() -> None:
         history.copy("COPY", ("a", "b"), "/d/", parents=True, chown="1:2", chmod=None)
         == "COPY --parents --chown=1:2 a b /d/ # buildkit"
     )
-    assert history.healthcheck(("CMD-SHELL", "x"), 90 * 10**9, 1500 * 10**6, 0, 0, 3) == (
+    assert history.healthcheck(
+        Healthcheck(
+            test=("CMD-SHELL", "x"), interval_ns=90 * 10**9, timeout_ns=1500 * 10**6, retries=3
+        )
+    ) == (
         "HEALTHCHECK {Test:[CMD-SHELL x] Interval:1m30s Timeout:1.5s StartPeriod:0s "
         "StartInterval:0s Retries:3}"
     )

@@ -295,7 +295,7 @@ EXAMPLES = [
     Example(
         "CopyIgnoredFile",
         "FROM scratch AS a\nARG d=docs\nCOPY ./secret.txt $d/x open /\nADD b/../secret.txt /\n"
-        "COPY --from=a secret.txt /\nADD https://example.org/docs /\nCOPY <<docs /\nx\ndocs\n",
+        "COPY --from=a secret.txt /\nADD https://x/docs /\nCOPY <<docs /\nx\ndocs\n",
         (
             ('Attempting to Copy file "secret.txt" that is excluded by .dockerignore', 3),
             ('Attempting to Copy file "docs/x" that is excluded by .dockerignore', 3),
