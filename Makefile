@@ -11,6 +11,8 @@ LAMINA := $(DEMO)/venv/bin/lamina --root $(DEMO)/store
 
 # In CI nothing may be skipped for want of a tool or a permission.
 export LAMINA_REQUIRE_ALL ?= $(if $(CI),1,0)
+# Where Python keeps no compiled modules, every command compiles a hundred of them first.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test clean
 

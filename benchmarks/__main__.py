@@ -21,6 +21,8 @@ HERE = Path(__file__).parent
 def main() -> int:
     """Measure what was asked for, print the table, write the files asked for."""
     options = _options()
+    # An installed command finds its modules compiled: so must one that is installed editable.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # However it is ended, the daemon it started is stopped and its folder removed.
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.default_int_handler)
@@ -28,6 +30,8 @@ def main() -> int:
     series: list[Series] = []
     # Not /tmp: it may be a tmpfs, and every tool keeps its layers on a disk.
     folder = Path(tempfile.mkdtemp(prefix="lamina-benchmarks-", dir="/var/tmp"))
+    (folder / "tmp").mkdir()
+    os.environ["TMPDIR"] = str(folder / "tmp")
     try:
         rootfs = folder / "rootfs.tar"
         subprocess.run([HERE.parent / "fixtures" / "busybox_rootfs.sh", rootfs], check=True)
@@ -66,6 +70,11 @@ def _options() -> argparse.Namespace:
 
 
 def _remove(folder: Path) -> None:
+    """Remove all of it; what a tool that was ended has left mounted is unmounted first."""
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for point in reversed(points):
+        if Path(point).is_relative_to(folder):
+            subprocess.run(["umount", point], check=True)
     enter = [] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--map-auto"]
     subprocess.run([*enter, "rm", "-rf", "--one-file-system", folder], check=True)
 

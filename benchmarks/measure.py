@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.tools import Tool
-from benchmarks.workloads import Workload, clear
+from benchmarks.tools import CommandFailed, Tool
+from benchmarks.workloads import Action, Workload, clear
+
+FAILURES_BORNE = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +23,7 @@ class Series:
     workload: str
     tool: str
     seconds: tuple[float, ...]
+    failures: int = 0  # times it failed, and was measured again
 
     @property
     def median(self) -> float:
@@ -43,15 +46,16 @@ def measure(
     chosen = [tool for tool in tools if workload.verb in tool.verbs]
     folders = {tool.name: folder / f"{workload.name}-{tool.name}" for tool in chosen}
     seconds: dict[str, list[float]] = {tool.name: [] for tool in chosen}
+    failures = dict.fromkeys(seconds, 0)
     for own in folders.values():
         own.mkdir()
     for turn in range(1 + math.ceil(rounds * workload.rounds)):
         for tool in chosen:
             action = workload.prepare(tool, folders[tool.name], turn)
-            os.sync()
-            begin = time.perf_counter()
-            action()
-            taken = time.perf_counter() - begin
+            while (taken := _timed(action, told)) is None:
+                failures[tool.name] += 1
+                if failures[tool.name] > FAILURES_BORNE:
+                    raise CommandFailed([tool.name], f"{workload.name} fails again and again")
             if turn > 0:
                 seconds[tool.name].append(taken)
         times = "  ".join(f"{name} {taken[-1]:.3f}" for name, taken in seconds.items() if taken)
@@ -59,6 +63,18 @@ def measure(
     for own in folders.values():
         clear(own)
     return [
-        Series(workload=workload.name, tool=name, seconds=tuple(taken))
+        Series(workload=workload.name, tool=name, seconds=tuple(taken), failures=failures[name])
         for name, taken in seconds.items()
     ]
+
+
+def _timed(action: Action, told: Callable[[str], None]) -> float | None:
+    """The seconds it took; `None` if it failed, which some tools now and then do."""
+    os.sync()
+    begin = time.perf_counter()
+    try:
+        action()
+    except CommandFailed as error:
+        told(str(error))
+        return None
+    return time.perf_counter() - begin

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.measure import Series
@@ -44,13 +44,19 @@ def _time(seconds: float) -> str:
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
-def markdown(series: list[Series], versions: dict[str, str], missing: Iterable[str]) -> str:
+def markdown(series: list[Series], versions: dict[str, str], missing: Sequence[str]) -> str:
     """The page benchmarks/RESULTS.md is."""
     head = ("workload", "tool", "median", "range", "times lamina")
     body = [head, ("---",) * len(head), *rows(series)]
     table = "\n".join("| " + " | ".join(row) + " |" for row in body)
     tools = "\n".join(f"- {name}: {version}" for name, version in versions.items())
-    absent = ", ".join(missing)
+    notes = [f"- not installed: {', '.join(missing)}"] if missing else []
+    notes += [
+        f"- {one.tool} failed {one.failures} times in `{one.workload}`, and was measured again"
+        for one in series
+        if one.failures
+    ]
+    notes_text = "\n".join(notes)
     return f"""\
 # Results
 
@@ -58,7 +64,7 @@ Written by `python -m benchmarks` on {_machine()}.
 What is measured, and how: README.md beside this file.
 
 {tools}
-{f"- not installed: {absent}" if absent else ""}
+{notes_text}
 
 {table}
 """
@@ -83,8 +89,13 @@ def as_json(series: list[Series], versions: dict[str, str]) -> str:
         "machine": _machine(),
         "versions": versions,
         "series": [
-            {"workload": s.workload, "tool": s.tool, "seconds": [round(x, 6) for x in s.seconds]}
-            for s in series
+            {
+                "workload": one.workload,
+                "tool": one.tool,
+                "seconds": [round(seconds, 6) for seconds in one.seconds],
+                "failures": one.failures,
+            }
+            for one in series
         ],
         "seconds_of_one_no_op_step": of_one_step(series),
     }

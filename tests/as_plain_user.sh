@@ -48,7 +48,7 @@ chown -R "$user:" "$folder"
 
 as_user() {
     runuser -u "$user" -- env -C "$folder/tree" -u XDG_CACHE_HOME -u XDG_CONFIG_HOME \
-        -u XDG_DATA_HOME -u XDG_RUNTIME_DIR -u VIRTUAL_ENV -u PYTHONPATH \
+        -u XDG_DATA_HOME -u XDG_RUNTIME_DIR -u VIRTUAL_ENV -u PYTHONPATH -u PYTHONDONTWRITEBYTECODE \
         HOME="$(getent passwd "$user" | cut -d: -f6)" LAMINA_TEST_CACHE="$folder/cache" "$@"
 }
 as_user "$python" -m venv "$folder/venv"

@@ -17,8 +17,14 @@ from support.bases import Base, root_file_system
 
 LAMINA = Path(sys.executable).with_name("lamina")
 _Argument = str | Path
-# Settings of whoever runs the tests that would change what a build does.
-_NOT_PASSED_ON = ("SOURCE_DATE_EPOCH", "LAMINA_ROOT", "LAMINA_LOG", "LAMINA_PROGRESS")
+# Settings of whoever runs the tests that would change what a build does, or how long it takes.
+_NOT_PASSED_ON = (
+    "SOURCE_DATE_EPOCH",
+    "LAMINA_ROOT",
+    "LAMINA_LOG",
+    "LAMINA_PROGRESS",
+    "PYTHONDONTWRITEBYTECODE",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
