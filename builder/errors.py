@@ -13,7 +13,10 @@ Each class takes the facts and makes its own sentence; `span` says where in the 
 
 from __future__ import annotations
 
-from grammar.nodes import Span
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # `lamina run` has errors, too, and no grammar
+    from grammar.nodes import Span
 
 
 class BuildError(Exception):

@@ -1,7 +1,4 @@
-"""Where files come from: the context, stages, images, as file trees.
-
-Also who is who: users and groups by name, from the files of a root.
-"""
+"""Where files come from: the context, stages, images, as file trees; names for what is in them."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import posixpath
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Literal
 
 from builder.steps import (
@@ -24,6 +23,7 @@ from builder.steps import (
     TmpfsRequest,
 )
 from builder.units import parse_size, parse_switch
+from grammar.suggest import did_you_mean
 
 _TYPES = ("bind", "cache", "tmpfs", "secret", "ssh")
 _ALIASES = {
@@ -65,7 +65,7 @@ def parse_mount(
     options = _options(text, expand)
     kind = options.pop("type", "bind").lower()
     if kind not in _TYPES:
-        raise MountError(f"unsupported mount type {kind!r}{_did_you_mean(kind, _TYPES)}")
+        raise MountError(f"unsupported mount type {kind!r}{did_you_mean(kind, _TYPES)}")
     for key in options:
         if key not in OPTIONS[kind]:
             raise MountError(f'{key} not allowed for "{kind}" type mounts')
@@ -117,7 +117,7 @@ def _options(text: str, expand: Callable[[str], str]) -> dict[str, str]:
                 raise MountError(f"invalid field '{field}' must be a key=value pair")
             value = "true"
         if key != "type" and key not in _KNOWN:
-            near = _did_you_mean(key, ("type", *sorted(_KNOWN | set(_ALIASES))))
+            near = did_you_mean(key, ("type", *sorted(_KNOWN | set(_ALIASES))))
             raise MountError(f"unexpected key '{key}' in '{field}'{near}")
         if key == "from":
             if "$" in value:
@@ -156,7 +156,7 @@ def _sharing(text: str) -> Literal["shared", "private", "locked"]:
         case "shared" | "private" | "locked":
             return text
         case _:
-            near = _did_you_mean(text, ("shared", "private", "locked"))
+            near = did_you_mean(text, ("shared", "private", "locked"))
             raise MountError(f"unsupported sharing value {text!r}{near}")
 
 
@@ -224,8 +224,3 @@ def _size(text: str) -> int:
         return parse_size(text)
     except ValueError as error:
         raise MountError(str(error)) from None
-
-
-def _did_you_mean(word: str, known: tuple[str, ...]) -> str:
-    near = get_close_matches(word, known, 1, 0.6)
-    return f" (did you mean {near[0]}?)" if near else ""

@@ -25,6 +25,7 @@ from builder.events import (
     StepStarted,
     Warned,
 )
+from grammar.errors import printable
 
 
 class Progress(Protocol):
@@ -105,8 +106,7 @@ class PlainProgress:
 def _output_line(number: int, seconds: float, line: bytes) -> str:
     """A line that a command wrote; its control characters must not reach the terminal."""
     text = line.decode("utf-8", "replace").rstrip("\r")
-    shown = "".join(c if c.isprintable() or c == "\t" else "�" for c in text)
-    return f"#{number} {seconds:.3f} {shown}"
+    return f"#{number} {seconds:.3f} {printable(text)}"
 
 
 class JsonProgress:

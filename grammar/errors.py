@@ -132,10 +132,10 @@ def excerpt(text: str, span: Span) -> str:
     for number in range(start, end + 1):
         line = lines[number - 1].rstrip("\r")
         marker = ">>>" if span.first <= number <= last else "   "
-        shown.append(f" {number:3d} | {marker} {_printable(line[:_WIDEST_LINE])}".rstrip())
+        shown.append(f" {number:3d} | {marker} {printable(line[:_WIDEST_LINE])}".rstrip())
         if number == span.first and 1 < span.column <= min(len(line), _WIDEST_LINE):
             before = line[: span.column - 1]
-            indent = "".join("\t" if c == "\t" else " " * len(_printable(c)) for c in before)
+            indent = "".join("\t" if c == "\t" else " " * len(printable(c)) for c in before)
             shown.append(" " * len(f" {number:3d}") + f" |     {indent}^")
     return "\n".join((*shown, _RULE, ""))
 
@@ -152,7 +152,7 @@ def _context(first: int, last: int, count: int) -> tuple[int, int]:
     return start, end
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """`text` without what would move a terminal's cursor or colour its output."""
     if text.isprintable():
         return text

@@ -45,7 +45,7 @@ from builder.platforms import parse_platform
 from builder.progress import JsonProgress, PlainProgress, Progress, QuietProgress
 from builder.source import Source, read_dockerfile
 from builder.ulimits import parse_ulimit
-from grammar.errors import DockerfileError
+from grammar.errors import DockerfileError, printable
 from runtime.image.errors import InvalidReference
 from runtime.image.reference import Reference
 
@@ -159,8 +159,8 @@ def _finish(result: Result, options: dict[str, Any]) -> None:
 def _failed_output(error: StepFailed, *, shown: bool) -> None:
     """What the failed command wrote last, if it has not been shown while it ran."""
     if error.output and not shown:
-        text = error.output.decode("utf-8", "replace")
-        say("------\n" + "".join(c if c.isprintable() or c in "\t\n" else "�" for c in text))
+        lines = error.output.decode("utf-8", "replace").split("\n")
+        say("\n".join(("------", *map(printable, lines))))
         say("------")
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
-from grammar.nodes import Span
+if TYPE_CHECKING:  # `lamina run` fails without a grammar
+    from grammar.nodes import Span
 
 
 def say(text: str) -> None:
