@@ -8,33 +8,33 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import grammar
-from builder.annotations import Annotation
-from builder.checks import Checked, check_only, plan_checked, warn
-from builder.context import find_ignore_file, open_context
-from builder.downloads import Credentials
 from builder.events import BuildFinished, Emit, Noticed
-from builder.execute import Executor
-from builder.export import Result, export
-from builder.fetcher import Fetcher
-from builder.frontend import foreign_syntax
-from builder.inputs import Inputs
-from builder.layouts import read_layout
-from builder.leftovers import Leftovers
-from builder.named_contexts import LAYOUT, NamedContexts
-from builder.options import ExecuteOptions
-from builder.outputs import Output
-from builder.plan import FoundImage, PlanOptions
-from builder.platforms import check_runnable
-from builder.source import Source
-from builder.steps import Plan
-from builder.unpack import Unpacker
+from builder.execution.execute import Executor
+from builder.execution.leftovers import Leftovers
+from builder.execution.options import ExecuteOptions
+from builder.output.annotations import Annotation
+from builder.output.export import Result, export
+from builder.output.outputs import Output
+from builder.plan.build_plan import FoundImage, PlanOptions
+from builder.plan.checks import Checked, check_only, plan_checked, warn
+from builder.plan.frontend import foreign_syntax
+from builder.plan.named_contexts import LAYOUT, NamedContexts
+from builder.plan.platforms import check_runnable
+from builder.plan.steps import Plan
+from builder.sources.context import find_ignore_file, open_context
+from builder.sources.downloads import Credentials
+from builder.sources.fetcher import Fetcher
+from builder.sources.inputs import Inputs
+from builder.sources.layouts import read_layout
+from builder.sources.source import Source
+from builder.sources.unpack import Unpacker
 from grammar.dockerignore import Patterns
 from grammar.lint import Finding
 from runtime.image.digest import DiffID
 from runtime.image.errors import ImageNotFound
 from runtime.image.platform import Platform, default_platform
 from runtime.image.reference import Reference
-from runtime.image.store import Store
+from runtime.image.store.store import Store
 from runtime.sandbox.server import SandboxServer
 
 _SHORTEST_ID = 12

@@ -29,7 +29,7 @@ from runtime.container_state import (
 )
 from runtime.errors import CommandNotFound, CommandNotRunnable, ContainerError, InvalidContainer
 from runtime.image.model import RuntimeConfig
-from runtime.image.store import Image, Store
+from runtime.image.store.store import Image, Store
 from runtime.rootfs import prepare_root
 from runtime.sandbox.capabilities import DEFAULT_CAPABILITIES
 from runtime.sandbox.seccomp import default_filter

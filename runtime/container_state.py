@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from runtime.errors import ContainerNotFound, ContainerRunning, InvalidContainer, SetupFailed
-from runtime.image.remove import remove_tree
-from runtime.image.store import Store
+from runtime.image.store.remove import remove_tree
+from runtime.image.store.store import Store
 
 Status = Literal["created", "running", "exited"]
 

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from runtime.errors import InvalidContainer
-from runtime.image.entry import Entry, Kind
 from runtime.image.errors import LayerError
-from runtime.image.view import View
+from runtime.image.layer.entry import Entry, Kind
+from runtime.image.layer.view import View
 from runtime.network_files import hosts, resolv_conf
 from runtime.sandbox.spec import BindMount, Mount
 

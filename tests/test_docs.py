@@ -10,11 +10,11 @@ from typing import get_args
 import click
 import pytest
 
-from builder import mounts
 from builder.commands.build import build_command
 from builder.commands.build_options import REFUSED
 from builder.errors import OptionError
-from builder.outputs import parse_output
+from builder.output.outputs import parse_output
+from builder.plan import mounts
 from grammar import nodes
 from grammar.flags import FLAGS
 from grammar.lint import rules

@@ -11,11 +11,32 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 OURS = ("builder", "grammar", "runtime")
+# What images are described with: no file of a store or a layer is behind it.
+FACTS = tuple(
+    f"runtime.image.{name}"
+    for name in (
+        "digest",
+        "errors",
+        "json_bytes",
+        "manifest",
+        "model",
+        "new_file",
+        "platform",
+        "reference",
+    )
+)
+BELOW_SOURCES = ("builder.cache", "builder.plan", "builder.errors", "builder.events", *OURS[1:])
 ALLOWED = {
     "grammar": ("grammar",),
+    "runtime.image.layer": ("runtime.image.layer", *FACTS),
+    "runtime.image.store": ("runtime.image.store", "runtime.image.layer", *FACTS),
     "runtime.image": ("runtime.image",),
     "runtime.sandbox": ("runtime.sandbox", "runtime.errors", "runtime.user"),
     "runtime": ("runtime",),
+    "builder.plan": ("builder.plan", "builder.errors", "builder.events", "grammar", "runtime"),
+    "builder.cache": ("builder.cache", "builder.plan", "builder.errors", "runtime"),
+    "builder.sources": ("builder.sources", *BELOW_SOURCES),
+    "builder.execution": ("builder.execution", "builder.sources", *BELOW_SOURCES),
     "builder": OURS,
 }
 LINES_WORTH_A_LOOK = 400

@@ -10,8 +10,6 @@ from typing import Any
 import click
 
 import grammar
-from builder.annotations import parse_annotation
-from builder.authorities import read_authorities
 from builder.build import BuildRequest, build, make_plan, plan_options
 from builder.commands.build_options import (
     BuildCommand,
@@ -32,19 +30,21 @@ from builder.commands.failures import explain, say
 from builder.commands.lint import check_build
 from builder.commands.opened import opened_engine, opened_store
 from builder.commands.values import host_address, key_value, size_in_bytes, variables
-from builder.describe import outline, targets
-from builder.downloads import Credentials
 from builder.errors import BuildError, OptionError, StepFailed
-from builder.export import Result, check_outputs, metadata, write_metadata
-from builder.fetcher import Fetcher
-from builder.given_context import fetch_context, is_directory_context
-from builder.named_contexts import parse_named_contexts
-from builder.options import ExecuteOptions
-from builder.outputs import parse_output, standard_outputs
-from builder.platforms import parse_platform
+from builder.execution.authorities import read_authorities
+from builder.execution.options import ExecuteOptions
+from builder.execution.ulimits import parse_ulimit
+from builder.output.annotations import parse_annotation
+from builder.output.export import Result, check_outputs, metadata, write_metadata
+from builder.output.outputs import parse_output, standard_outputs
+from builder.plan.describe import outline, targets
+from builder.plan.named_contexts import parse_named_contexts
+from builder.plan.platforms import parse_platform
 from builder.progress import JsonProgress, PlainProgress, Progress, QuietProgress
-from builder.source import Source, read_dockerfile
-from builder.ulimits import parse_ulimit
+from builder.sources.downloads import Credentials
+from builder.sources.fetcher import Fetcher
+from builder.sources.given_context import fetch_context, is_directory_context
+from builder.sources.source import Source, read_dockerfile
 from grammar.errors import DockerfileError, printable
 from runtime.image.errors import InvalidReference
 from runtime.image.reference import Reference

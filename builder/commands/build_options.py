@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from builder.errors import OptionError
-from builder.units import parse_switch
+from builder.plan.units import parse_switch
 
 Decorated = Callable[..., Any]
 

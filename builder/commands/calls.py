@@ -9,11 +9,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from builder.cache.keys import identity
 from builder.commands.tables import table
-from builder.describe import Argument, Needed, Outline, Target
 from builder.errors import OptionError
-from builder.keys import identity
-from builder.steps import Plan
+from builder.plan.describe import Argument, Needed, Outline, Target
+from builder.plan.steps import Plan
 from grammar.nodes import Span
 
 METHODS = ("build", "check", "outline", "targets")

@@ -7,11 +7,11 @@ import sys
 
 import click
 
-from builder.context import Context, IgnoreFile, find_ignore_file
 from builder.errors import ContextError, OptionError
-from builder.given_context import is_directory_context
-from builder.source import read_dockerfile
-from runtime.image.entry import Entry, Kind
+from builder.sources.context import Context, IgnoreFile, find_ignore_file
+from builder.sources.given_context import is_directory_context
+from builder.sources.source import read_dockerfile
+from runtime.image.layer.entry import Entry, Kind
 
 
 @click.group("context", short_help="Look at build contexts.")

@@ -15,7 +15,7 @@ from builder.errors import OptionError
 from runtime.image.digest import encoded
 from runtime.image.model import unix_seconds
 from runtime.image.reference import Reference
-from runtime.image.store import Image
+from runtime.image.store.store import Image
 
 _SHORT = 12
 
@@ -37,8 +37,8 @@ def import_command(
     root: str, rootfs: str, name: str | None, changes: tuple[str, ...], message: str
 ) -> int:
     """Make a base image of ROOTFS: a tar, plain or compressed; - is standard input."""
-    from builder.changes import apply_changes
-    from runtime.image.importing import import_rootfs
+    from builder.plan.changes import apply_changes
+    from runtime.image.archives.importing import import_rootfs
 
     reference = Reference.parse(name) if name else None
     with opened_store(root) as store:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 import grammar
-from builder.checks import read_options, surroundings
 from builder.commands.failures import explain
 from builder.commands.finding_formats import FORMATS, LintedFile, Problem, counted, in_format
 from builder.commands.opened import opened_store
 from builder.commands.values import variables
-from builder.context import find_ignore_file
-from builder.plan import Images, PlanOptions
+from builder.plan.build_plan import Images, PlanOptions
+from builder.plan.checks import read_options, surroundings
+from builder.sources.context import find_ignore_file
 from builder.version import installed_version
 from grammar.dockerignore import Patterns
 from grammar.errors import DockerfileError

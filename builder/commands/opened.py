@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from runtime.image.store import Store, open_store
+from runtime.image.store.store import Store, open_store
 from runtime.sandbox.privilege import acquire
 from runtime.sandbox.server import SandboxServer
 

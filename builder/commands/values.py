@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from builder.errors import OptionError
-from builder.units import parse_size
+from builder.plan.units import parse_size
 
 _HOST = "127.0.0.1"
 """The machine, as it is seen where containers share its network."""

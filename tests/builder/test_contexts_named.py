@@ -8,7 +8,8 @@ import pytest
 
 import grammar
 from builder.errors import OptionError
-from builder.named_contexts import (
+from builder.plan.build_plan import FoundImage, PlanOptions, plan
+from builder.plan.named_contexts import (
     NamedContext,
     NamedContexts,
     NamedDirectory,
@@ -16,9 +17,8 @@ from builder.named_contexts import (
     find_named,
     parse_named_contexts,
 )
-from builder.plan import FoundImage, PlanOptions, plan
-from builder.remote_names import RemoteFile, Repository
-from builder.steps import (
+from builder.plan.remote_names import RemoteFile, Repository
+from builder.plan.steps import (
     BindRequest,
     CopyStep,
     FromImage,

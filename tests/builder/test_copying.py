@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from builder.chmod import parse_chmod
-from builder.context import Context, open_context
-from builder.copy import CopyProblem, CopyRules, copy_entries
 from builder.errors import ContextError
-from builder.steps import CopyStep, FromContext
-from builder.trees import Draft, EmptyTree, TooManyLinks, normalise, resolve
+from builder.execution.copy import CopyProblem, CopyRules, copy_entries
+from builder.plan.chmod import parse_chmod
+from builder.plan.steps import CopyStep, FromContext
+from builder.sources.context import Context, open_context
+from builder.sources.trees import Draft, EmptyTree, TooManyLinks, normalise, resolve
 from grammar.dockerignore import parse_patterns
 from grammar.nodes import Heredoc
-from runtime.image.entry import Entry, Kind
-from runtime.image.view import TreeForm, View
+from runtime.image.layer.entry import Entry, Kind
+from runtime.image.layer.view import TreeForm, View
 
 
 def make(root: Path, *paths: str) -> Path:

@@ -10,8 +10,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.context import Context, FileStamp
-from builder.fingerprint import ContextFingerprints, pack_known, unpack_known
+from builder.sources.context import Context, FileStamp
+from builder.sources.fingerprint import ContextFingerprints, pack_known, unpack_known
 
 NUMBERS = st.integers(0, 2**63 - 1)
 STAMPS = st.builds(FileStamp, NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS)

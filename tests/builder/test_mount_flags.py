@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from builder.mounts import MountError, parse_mount
-from builder.steps import (
+from builder.plan.mounts import MountError, parse_mount
+from builder.plan.steps import (
     BindRequest,
     CacheRequest,
     FromStage,

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.files_output import ExportError, has_own_owners, write_files, write_files_tar
-from runtime.image.entry import Entry, Kind
-from runtime.image.layer_writer import canonical_order, write_layer
-from runtime.image.view import TarForm, View
+from builder.output.files_output import ExportError, has_own_owners, write_files, write_files_tar
+from runtime.image.layer.entry import Entry, Kind
+from runtime.image.layer.view import TarForm, View
+from runtime.image.layer.writer import canonical_order, write_layer
 
 EPOCH = 1_000_000
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from builder.annotations import Annotation, annotated, parse_annotation
 from builder.errors import OptionError
-from builder.export import Result, check_outputs, metadata
-from builder.outputs import (
+from builder.output.annotations import Annotation, annotated, parse_annotation
+from builder.output.export import Result, check_outputs, metadata
+from builder.output.outputs import (
     ArchiveOutput,
     CacheOutput,
     ImageOutput,

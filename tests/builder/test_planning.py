@@ -8,8 +8,8 @@ import pytest
 
 import grammar
 from builder.errors import PlanError
-from builder.plan import FoundImage, PlanOptions, plan
-from builder.steps import (
+from builder.plan.build_plan import FoundImage, PlanOptions, plan
+from builder.plan.steps import (
     ConfigStep,
     CopyStep,
     FromContext,

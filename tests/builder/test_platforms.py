@@ -10,10 +10,10 @@ import pytest
 import grammar
 from builder.commands.values import host_address
 from builder.errors import OptionError, PlanError
-from builder.plan import FoundImage, PlanOptions, plan
-from builder.platforms import check_runnable, handlers, parse_platform, suits
-from builder.steps import ImageBase, Plan, RunStep
-from builder.ulimits import merged_limits, parse_ulimit
+from builder.execution.ulimits import merged_limits, parse_ulimit
+from builder.plan.build_plan import FoundImage, PlanOptions, plan
+from builder.plan.platforms import check_runnable, handlers, parse_platform, suits
+from builder.plan.steps import ImageBase, Plan, RunStep
 from runtime.image.digest import Digest
 from runtime.image.errors import ImageNotFound
 from runtime.image.model import ImageConfig

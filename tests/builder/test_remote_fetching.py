@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from builder.downloads import CONTENT, Credentials, Downloads
 from builder.errors import ContextError, RemoteError
-from builder.fetcher import FetchedText, Fetcher
-from builder.remote_names import RemoteFile, Repository, parse_remote
-from builder.repositories import Repositories
+from builder.plan.remote_names import RemoteFile, Repository, parse_remote
+from builder.sources.downloads import CONTENT, Credentials, Downloads
+from builder.sources.fetcher import FetchedText, Fetcher
+from builder.sources.repositories import Repositories
 from runtime.image.digest import DiffID
-from runtime.image.entry import Entry, Kind
-from runtime.image.store import Store, open_store
+from runtime.image.layer.entry import Entry, Kind
+from runtime.image.store.store import Store, open_store
 from support import tars
 from support.remote import Site, commit, git, repository, serving
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from builder.add_sources import added_sources, refuse_remote
-from builder.remote_names import (
+from builder.plan.add_sources import added_sources, refuse_remote
+from builder.plan.remote_names import (
     Remote,
     RemoteFile,
     RemoteNameError,

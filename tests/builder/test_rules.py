@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from builder import history
-from builder.chmod import InvalidMode, parse_chmod
 from builder.errors import OptionError
-from builder.outputs import ArchiveOutput, ImageOutput, parse_output
-from builder.ports import PortError, parse_ports
-from builder.signals import valid_signal
-from builder.units import parse_size, parse_switch
-from builder.variables import Scope, proxy_variables
+from builder.output.outputs import ArchiveOutput, ImageOutput, parse_output
+from builder.plan import history
+from builder.plan.chmod import InvalidMode, parse_chmod
+from builder.plan.ports import PortError, parse_ports
+from builder.plan.signals import valid_signal
+from builder.plan.units import parse_size, parse_switch
+from builder.plan.variables import Scope, proxy_variables
 from runtime.image.model import Healthcheck
 
 

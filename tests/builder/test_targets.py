@@ -15,10 +15,10 @@ from builder.commands.calls import (
     targets_json,
     targets_text,
 )
-from builder.describe import Outline, outline, targets
 from builder.errors import OptionError, PlanError
-from builder.frontend import foreign_syntax
-from builder.plan import PlanOptions
+from builder.plan.build_plan import PlanOptions
+from builder.plan.describe import Outline, outline, targets
+from builder.plan.frontend import foreign_syntax
 from runtime.image.platform import Platform
 
 TEXT = """\

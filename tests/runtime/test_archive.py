@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from runtime.image.archive import write_archive, write_layout
-from runtime.image.compression import Compression
+from runtime.image.archives.archive import write_archive, write_layout
 from runtime.image.digest import DiffID, sha256
 from runtime.image.errors import ArchiveError, BlobCorrupt
-from runtime.image.images import Image
+from runtime.image.layer.compression import Compression
+from runtime.image.layer.pack import pack_tree
 from runtime.image.model import History, ImageConfig, RuntimeConfig
 from runtime.image.new_file import new_file, write_all
-from runtime.image.pack import pack_tree
 from runtime.image.reference import DEFAULT_DOMAIN, Reference
-from runtime.image.store import Store, open_store
+from runtime.image.store.images import Image
+from runtime.image.store.store import Store, open_store
 from support.probes import need_tool
 
 APP = Reference.parse("app:v1")

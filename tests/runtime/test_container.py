@@ -32,10 +32,10 @@ from runtime.container_state import (
     write_state,
 )
 from runtime.errors import ContainerNotFound, InvalidContainer
-from runtime.image.importing import import_rootfs
+from runtime.image.archives.importing import import_rootfs
 from runtime.image.model import RuntimeConfig
 from runtime.image.reference import Reference
-from runtime.image.store import Store
+from runtime.image.store.store import Store
 from runtime.sandbox.server import SandboxServer
 from support.bases import BUSYBOX, root_file_system
 from support.sandbox import Refused, inside, remove_folder

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from runtime.image.decompression import open_decompressed
 from runtime.image.digest import DiffID
-from runtime.image.entry import Entry, Kind
 from runtime.image.errors import LayerError
-from runtime.image.extract import Extracted, extract_layer
-from runtime.image.in_root import (
+from runtime.image.layer.decompression import open_decompressed
+from runtime.image.layer.entry import Entry, Kind
+from runtime.image.layer.extract import Extracted, extract_layer
+from runtime.image.layer.in_root import (
     DIRECTORY_FLAGS,
     RESOLVE_IN_ROOT,
     open_how,
@@ -28,8 +28,8 @@ from runtime.image.in_root import (
     openat2,
     walk_directory,
 )
-from runtime.image.layer_writer import write_layer
-from runtime.image.pack import pack_tree, settle_tree
+from runtime.image.layer.pack import pack_tree, settle_tree
+from runtime.image.layer.writer import write_layer
 from support import tars
 
 UID, GID = os.geteuid(), os.getegid()
@@ -302,7 +302,7 @@ def without_openat2(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         raise OSError(38, "Function not implemented")
 
     with monkeypatch.context() as patch:
-        patch.setattr("runtime.image.in_root.openat2", missing)
+        patch.setattr("runtime.image.layer.in_root.openat2", missing)
         yield
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from runtime.image.errors import LayerError
-from runtime.image.extract import extract_layer
-from runtime.image.pack import pack_tree
-from runtime.image.tar_reader import Limits
+from runtime.image.layer.extract import extract_layer
+from runtime.image.layer.pack import pack_tree
+from runtime.image.layer.tar_reader import Limits
 from support import tars
 
 Snapshot = dict[str, tuple[int, int, int, bytes]]
@@ -138,7 +138,7 @@ def test_confined(
         def missing(root: int, path: bytes, how: object) -> int:
             raise OSError(38, "Function not implemented")
 
-        monkeypatch.setattr("runtime.image.in_root.openat2", missing)
+        monkeypatch.setattr("runtime.image.layer.in_root.openat2", missing)
     before = snapshot(outside)
     beside = sorted(os.listdir(tmp_path))
     (tmp_path / "tree").mkdir()
@@ -227,8 +227,8 @@ def test_an_announced_size_reserves_nothing(tmp_path: Path) -> None:
 
 IN_USER_NAMESPACE = """
 import ctypes, os, sys
-from runtime.image.extract import extract_layer
-from runtime.image.pack import pack_tree
+from runtime.image.layer.extract import extract_layer
+from runtime.image.layer.pack import pack_tree
 os.chdir(sys.argv.pop(1))
 libc = ctypes.CDLL(None, use_errno=True)
 assert libc.unshare(0x10000000) == 0, ctypes.get_errno()  # CLONE_NEWUSER

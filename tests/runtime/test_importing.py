@@ -16,15 +16,15 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtime.image.archives.importing import import_rootfs
 from runtime.image.digest import DiffID, Digest, sha256
-from runtime.image.entry import Entry, Kind
 from runtime.image.errors import LayerError
-from runtime.image.flatten import flatten
-from runtime.image.importing import import_rootfs
+from runtime.image.layer.entry import Entry, Kind
+from runtime.image.layer.flatten import flatten
+from runtime.image.layer.pack import pack_tree
 from runtime.image.model import RuntimeConfig
-from runtime.image.pack import pack_tree
 from runtime.image.platform import Platform, default_platform
-from runtime.image.store import Store, open_store
+from runtime.image.store.store import Store, open_store
 
 
 @pytest.fixture

@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from runtime.image.buffers import Fanout
-from runtime.image.compression import Compression, compress_blob, compressing, compressor_id
-from runtime.image.decompression import open_decompressed
 from runtime.image.errors import LayerError
+from runtime.image.layer.buffers import Fanout
+from runtime.image.layer.compression import Compression, compress_blob, compressing, compressor_id
+from runtime.image.layer.decompression import open_decompressed
 from support import tars
 
 
@@ -99,8 +99,8 @@ def test_without_isal(tmp_path: Path) -> None:
     program = """
 import os, sys
 sys.modules["isal"] = None
-from runtime.image.compression import Compression, compress_blob, compressor_id
-from runtime.image.decompression import open_decompressed
+from runtime.image.layer.compression import Compression, compress_blob, compressor_id
+from runtime.image.layer.decompression import open_decompressed
 assert compressor_id(Compression.GZIP).startswith("zlib-")
 with open(sys.argv[2], "wb") as out:
     compress_blob(sys.argv[1], out.fileno(), Compression.GZIP)

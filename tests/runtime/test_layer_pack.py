@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.image.entry import Entry, FileSource, Kind
-from runtime.image.pack import pack_tree, scan_tree, settle_tree
+from runtime.image.layer.entry import Entry, FileSource, Kind
+from runtime.image.layer.pack import pack_tree, scan_tree, settle_tree
 
 
 def scanned(tree: Path, **options: int) -> dict[bytes, Entry]:

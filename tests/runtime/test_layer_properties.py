@@ -16,13 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runtime.image.entry import Entry, Kind
 from runtime.image.errors import LayerError
-from runtime.image.extract import extract_layer
-from runtime.image.layer_writer import canonical_order, write_layer, write_layer_to
-from runtime.image.pack import pack_tree
-from runtime.image.tar_reader import read_tar
-from runtime.image.view import TarForm, TreeForm, View
+from runtime.image.layer.entry import Entry, Kind
+from runtime.image.layer.extract import extract_layer
+from runtime.image.layer.pack import pack_tree
+from runtime.image.layer.tar_reader import read_tar
+from runtime.image.layer.view import TarForm, TreeForm, View
+from runtime.image.layer.writer import canonical_order, write_layer, write_layer_to
 from support import tars
 
 modest = settings(
@@ -185,7 +185,7 @@ def test_a_tar_looks_like_the_tree_it_becomes(kernel: str, parts: list[bytes]) -
     data = b"".join(parts) + tars.END
     with folder() as made, pytest.MonkeyPatch.context() as patch:
         if kernel == "walk":
-            patch.setattr("runtime.image.in_root._SYS_OPENAT2", 9999)
+            patch.setattr("runtime.image.layer.in_root._SYS_OPENAT2", 9999)
         (made / "tar").write_bytes(data)
         (made / "tree").mkdir()
         (made / "outside").mkdir()

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.image.entry import Entry, FileSource, Kind
 from runtime.image.errors import LayerError
-from runtime.image.layer_writer import canonical_order, write_layer, write_layer_to
+from runtime.image.layer.entry import Entry, FileSource, Kind
+from runtime.image.layer.writer import canonical_order, write_layer, write_layer_to
 
 
 def regular(path: bytes, content: bytes = b"", inode: tuple[int, int] | None = None) -> Entry:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.image.remove import remove_tree
+from runtime.image.store.remove import remove_tree
 
 
 def test_a_tree_is_removed_with_all_kinds_of_files(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_very_deep_tree_costs_no_descriptors(tmp_path: Path) -> None:
 
 WITHOUT_CAPABILITIES = """
 import ctypes, struct, sys
-from runtime.image.remove import remove_tree
+from runtime.image.store.remove import remove_tree
 libc = ctypes.CDLL(None, use_errno=True)
 header, data = struct.pack("=Ii", 0x20080522, 0), bytes(24)
 if libc.capset(header, data):
@@ -84,7 +84,7 @@ def test_permissions_of_our_own_directories_do_not_matter(tmp_path: Path) -> Non
 
 MOUNTING = """
 import ctypes, os, sys
-from runtime.image.remove import remove_tree
+from runtime.image.store.remove import remove_tree
 libc = ctypes.CDLL(None, use_errno=True)
 def check(result):
     if result:

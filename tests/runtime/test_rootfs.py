@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import InvalidContainer
-from runtime.image.view import TreeForm, View
+from runtime.image.layer.view import TreeForm, View
 from runtime.network_files import hosts, resolv_conf
 from runtime.rootfs import RootParts, prepare_root
 from runtime.sandbox.spec import BindMount, Mount, TmpfsMount

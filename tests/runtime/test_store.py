@@ -9,9 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from runtime.image.compression import Compression
-from runtime.image.database import Database
-from runtime.image.decompression import open_decompressed
 from runtime.image.digest import DiffID, Digest, sha256
 from runtime.image.errors import (
     BlobCorrupt,
@@ -21,12 +18,15 @@ from runtime.image.errors import (
     InvalidReference,
     StoreError,
 )
-from runtime.image.layer_writer import LayerSum
+from runtime.image.layer.compression import Compression
+from runtime.image.layer.decompression import open_decompressed
+from runtime.image.layer.pack import pack_tree
+from runtime.image.layer.writer import LayerSum
 from runtime.image.model import History, ImageConfig
-from runtime.image.pack import pack_tree
-from runtime.image.paths import LOCK_CREATION, Paths
 from runtime.image.reference import Reference
-from runtime.image.store import Store, open_store
+from runtime.image.store.database import Database
+from runtime.image.store.paths import LOCK_CREATION, Paths
+from runtime.image.store.store import Store, open_store
 
 NOWHERE = DiffID(sha256(b"no such layer"))
 

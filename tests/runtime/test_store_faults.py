@@ -25,17 +25,17 @@ from typing import Any
 
 import pytest
 
-from runtime.image.collect import collect
-from runtime.image.compression import Compression
-from runtime.image.database import Database
 from runtime.image.digest import DiffID
 from runtime.image.errors import ImageNotFound, StoreError
-from runtime.image.extract import extract_layer
-from runtime.image.layer_writer import LayerSum
+from runtime.image.layer.compression import Compression
+from runtime.image.layer.extract import extract_layer
+from runtime.image.layer.pack import pack_tree
+from runtime.image.layer.writer import LayerSum
 from runtime.image.model import History, ImageConfig
-from runtime.image.pack import pack_tree
 from runtime.image.reference import Reference
-from runtime.image.store import Store, open_store
+from runtime.image.store.collect import collect
+from runtime.image.store.database import Database
+from runtime.image.store.store import Store, open_store
 
 PRELOADED = (collect, extract_layer)
 """Imported here so that importing is none of the steps."""

@@ -9,9 +9,15 @@ import tarfile
 
 import pytest
 
-from runtime.image.entry import Entry, Kind
 from runtime.image.errors import LayerError
-from runtime.image.tar_header import END, decode_xattr_name, encode, encode_xattr_name, pax_record
+from runtime.image.layer.entry import Entry, Kind
+from runtime.image.layer.tar_header import (
+    END,
+    decode_xattr_name,
+    encode,
+    encode_xattr_name,
+    pax_record,
+)
 
 
 def read_back(header: bytes, body: bytes = b"") -> tarfile.TarInfo:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.image.entry import Entry, FileSource, Kind
 from runtime.image.errors import LayerError
-from runtime.image.tar_reader import Limits, index_tar, read_tar, scan_raw_tar
+from runtime.image.layer.entry import Entry, FileSource, Kind
+from runtime.image.layer.tar_reader import Limits, index_tar, read_tar, scan_raw_tar
 from support import tars
 
 

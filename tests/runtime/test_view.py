@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from runtime.image.entry import Entry, FileSource, Kind
 from runtime.image.errors import LayerError
-from runtime.image.extract import extract_layer
-from runtime.image.layer_writer import canonical_order, write_layer
-from runtime.image.view import TarForm, TreeForm, View
+from runtime.image.layer.entry import Entry, FileSource, Kind
+from runtime.image.layer.extract import extract_layer
+from runtime.image.layer.view import TarForm, TreeForm, View
+from runtime.image.layer.writer import canonical_order, write_layer
 
 Layer = Sequence[Entry]
 Stack = Callable[..., View]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from runtime.errors import ContainerError
-from runtime.image.remove import remove_tree
+from runtime.image.store.remove import remove_tree
 from runtime.sandbox.privilege import acquire
 from runtime.sandbox.server import SandboxServer
 from runtime.sandbox.spec import SandboxSpec

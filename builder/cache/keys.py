@@ -1,0 +1,105 @@
+"""Names for results: a step is known by everything that decides what it makes (DESIGN §4).
+
+A key is the SHA-256 of canonical JSON of named components. The components are kept with the
+result, so that a miss can be explained by what differs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from builder.plan.steps import RunStep
+from runtime.image.digest import ChainID
+from runtime.image.layer.entry import Entry, Kind
+
+FORMAT = "1"
+"""Raised whenever the same step would give another layer; older records are then never found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A cache key and what it was made of."""
+
+    digest: str
+    kind: str
+    components: Mapping[str, str]
+
+
+def make_key(kind: str, components: Mapping[str, str]) -> Key:
+    """A key of named components."""
+    text = _canonical({"format": FORMAT, "kind": kind, **components})
+    return Key(
+        hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest(), kind, components
+    )
+
+
+def run_key(
+    step: RunStep, *, parent: ChainID, epoch: int, mounts: Iterable[str], platform: str, noise: bool
+) -> Key:
+    """A RUN sees its parent's file system, its command, environment, user, and mounts.
+
+    `mounts` are the identities of what is mounted: the content of bind sources. Secrets,
+    proxies and limits are left out on purpose.
+    """
+    return make_key(
+        "run",
+        {
+            "parent": parent,
+            "command": _canonical(step.argv),
+            "environment": _canonical(step.env),
+            "workdir": step.workdir,
+            "user": step.user,
+            "network": step.network,
+            "security": step.security,
+            "mounts": _canonical(list(mounts)),
+            "scripts": _canonical([_plain(script) for script in step.scripts]),
+            "epoch": str(epoch),
+            "platform": platform,
+            "noise": "dropped" if noise else "kept",
+        },
+    )
+
+
+def entries_key(entries: Iterable[Entry], identify: Callable[[Entry], str]) -> Key:
+    """What a COPY makes is decided by the entries of its layer, and by nothing else.
+
+    `identify` names the content of a regular file. What the copy saw of its destination is in
+    the entries already: their places, and the attributes of the folders above them.
+    """
+    sha = hashlib.sha256(FORMAT.encode())
+    for entry in sorted(entries, key=_path):
+        kind = entry.kind
+        content = identify(entry) if kind is Kind.REGULAR else ""
+        line = (
+            entry.path, kind.value, entry.mode, entry.uid, entry.gid, entry.mtime, entry.target,
+            entry.rdev, entry.xattrs, content,
+        )  # fmt: skip
+        sha.update(repr(line).encode("utf-8", "surrogateescape"))
+    return make_key("entries", {"entries": sha.hexdigest()})
+
+
+def _path(entry: Entry) -> bytes:
+    return entry.path
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    """A frozen dataclass as JSON has it, its type's name with it."""
+    if is_dataclass(value) and not isinstance(value, type):
+        members = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {"type": type(value).__name__, **members}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def identity(value: Any) -> str:
+    """Any plan value as canonical JSON, for a key's component."""
+    return _canonical(_plain(value))

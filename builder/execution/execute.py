@@ -1,0 +1,289 @@
+"""Doing a plan: the only part of the builder that acts.
+
+Each stage runs in a thread of its own and waits for another stage where a step needs it, so
+that independent stages run at the same time. A step whose key is known is not run. The first
+failure stops everything else.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from builder.cache.keys import Key
+from builder.cache.layering import EMPTY_LAYER
+from builder.cache.work import Turns, Work
+from builder.errors import Cancelled
+from builder.events import BaseUsed, Emit, StepCached, StepEnded, StepFinished, StepStarted
+from builder.execution.copy_step import CopyRunner
+from builder.execution.leftovers import Leftovers
+from builder.execution.options import ExecuteOptions
+from builder.execution.run_step import RunRunner
+from builder.execution.workdir_step import WorkdirRunner
+from builder.plan.steps import (
+    ConfigStep,
+    CopyStep,
+    FromNamed,
+    ImageBase,
+    NamedBase,
+    Plan,
+    PlannedStage,
+    PlannedStep,
+    RunStep,
+    ScratchBase,
+    StageBase,
+    WorkdirStep,
+)
+from builder.sources.inputs import Inputs
+from builder.sources.unpack import Unpacker
+from runtime.image.digest import DiffID
+from runtime.image.model import History, ImageConfig, rfc3339
+from runtime.image.store.store import Store
+from runtime.sandbox.server import SandboxServer
+
+_COMMENT = "lamina.dockerfile.v1"
+
+Layers = tuple[DiffID, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """A step's layer, and whether it was known."""
+
+    diff_id: DiffID
+    cached: bool
+
+
+class Executor:
+    """Runs one plan, once. `cancel` may be called from a signal handler or another thread."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        store: Store,
+        sandbox: SandboxServer,
+        inputs: Inputs,
+        unpacker: Unpacker,
+        leftovers: Leftovers,
+        options: ExecuteOptions,
+        emit: Emit,
+    ) -> None:
+        self._plan = plan
+        self._store = store
+        self._options = options
+        self._emit = emit
+        self._stopped = threading.Event()
+        self._turns = Turns()
+        self._results: dict[int, Future[ImageConfig]] = {s.index: Future() for s in plan.stages}
+        self._places = _places(plan)
+        self._run = RunRunner(
+            store=store,
+            sandbox=sandbox,
+            inputs=inputs,
+            options=options,
+            emit=emit,
+            leftovers=leftovers,
+            layers_of=self._layers_of,
+            stopped=self._stopped,
+        )
+        self._copy = CopyRunner(store, inputs, unpacker, self._layers_of, emit)
+        self._workdir = WorkdirRunner(store, emit)
+
+    def execute(self) -> ImageConfig:
+        """Build every stage of the plan; the target's config, or the first failure."""
+        stages = self._plan.stages
+        if len(stages) == 1:
+            self._stage(stages[0])
+        else:
+            with ThreadPoolExecutor(len(stages), thread_name_prefix="stage") as pool:
+                try:
+                    for future in [pool.submit(self._stage, stage) for stage in stages]:
+                        future.result()
+                except BaseException:
+                    # Only an interrupt comes here: stages keep their errors to themselves.
+                    self.cancel()
+                    raise
+        for result in self._results.values():
+            failure = result.exception()
+            if failure is not None and not isinstance(failure, Cancelled):
+                raise failure
+        return self._results[self._plan.target.index].result()
+
+    def cancel(self) -> None:
+        """Stop: running commands are killed, steps not yet begun are not."""
+        self._stopped.set()
+        self._run.kill_all()
+
+    def _layers_of(self, index: int) -> Layers:
+        """The layers of another stage, waiting for it to be built; `Cancelled` if it failed."""
+        return self._stage_config(index).diff_ids
+
+    def _stage_config(self, index: int) -> ImageConfig:
+        try:
+            return self._results[index].result()
+        except BaseException as error:
+            raise Cancelled from error
+
+    # ---- a stage
+
+    def _stage(self, stage: PlannedStage) -> None:
+        result = self._results[stage.index]
+        try:
+            result.set_result(self._build(stage))
+        except BaseException as error:
+            # Kept rather than raised, whatever it is: other stages wait for this result, and
+            # `execute` raises it in the caller's thread.
+            result.set_exception(error)
+            self.cancel()
+
+    def _build(self, stage: PlannedStage) -> ImageConfig:
+        made = self._start(stage)
+        number, label = self._places[stage.index, -1]
+        self._emit(BaseUsed(number=number, label=label, text=stage.text))
+        moment = rfc3339(stage.epoch)
+        for position, planned in enumerate(stage.steps):
+            history = History(created=moment, created_by=planned.created_by, comment=_COMMENT)
+            diff_id = EMPTY_LAYER
+            if not isinstance(planned.step, ConfigStep):
+                diff_id = self._step(stage, position, planned, made.diff_ids)
+            if diff_id == EMPTY_LAYER:
+                made = made.with_empty_layer(history)
+            else:
+                made = made.with_layer(diff_id, history)
+        return replace(stage.config, diff_ids=made.diff_ids, history=made.history, created=moment)
+
+    def _start(self, stage: PlannedStage) -> ImageConfig:
+        """Layers and history to begin with."""
+        match stage.base:
+            case ScratchBase():
+                return replace(stage.config, diff_ids=(), history=())
+            case ImageBase(config=config):
+                return config
+            case StageBase(index=index):
+                return self._stage_config(index)
+            case NamedBase(name=name):
+                return self._named_base(stage, name)
+
+    def _named_base(self, stage: PlannedStage, name: str) -> ImageConfig:
+        """The files of a named context as the first layer."""
+        step = CopyStep(sources=("/",), destination="/", input=FromNamed(name), link=True)
+        work = self._copy.work(step, (), epoch=stage.epoch, span=stage.span)
+        diff_id = self._do(work, True, lambda: None).diff_id
+        start = replace(stage.config, diff_ids=(), history=())
+        text = f"FROM {name} # build context"
+        history = History(created=rfc3339(stage.epoch), created_by=text, comment=_COMMENT)
+        if diff_id == EMPTY_LAYER:
+            return start.with_empty_layer(history)
+        return start.with_layer(diff_id, history)
+
+    # ---- a step
+
+    def _step(
+        self, stage: PlannedStage, position: int, planned: PlannedStep, layers: Layers
+    ) -> DiffID:
+        number, label = self._places[stage.index, position]
+        began = time.monotonic()
+        started = False
+
+        def start() -> None:
+            nonlocal started
+            started = True
+            self._emit(StepStarted(number=number, label=label, text=planned.text))
+
+        try:
+            if self._stopped.is_set():
+                raise Cancelled
+            work = self._work(stage, planned, layers, number)
+            result = self._do(work, self._options.uses_cache(stage.name), start)
+        except BaseException as error:
+            cancelled = isinstance(error, Cancelled | KeyboardInterrupt)
+            if not started and not cancelled:
+                start()
+            if started:
+                seconds = time.monotonic() - began
+                self._emit(
+                    StepEnded(
+                        number=number, seconds=seconds, message=str(error), cancelled=cancelled
+                    )
+                )
+            raise
+        if result.cached:
+            self._emit(
+                StepCached(number=number, label=label, text=planned.text, diff_id=result.diff_id)
+            )
+        else:
+            seconds = time.monotonic() - began
+            self._emit(StepFinished(number=number, seconds=seconds, diff_id=result.diff_id))
+        return result.diff_id
+
+    def _work(self, stage: PlannedStage, planned: PlannedStep, layers: Layers, number: int) -> Work:
+        step = planned.step
+        match step:
+            case RunStep():
+                return self._run.work(
+                    step,
+                    layers,
+                    epoch=stage.epoch,
+                    span=planned.span,
+                    number=number,
+                    platform=str(stage.config.platform),
+                )
+            case CopyStep():
+                return self._copy.work(step, layers, epoch=stage.epoch, span=planned.span)
+            case WorkdirStep():
+                return self._workdir.work(step, layers, epoch=stage.epoch, span=planned.span)
+            case ConfigStep():
+                raise AssertionError("a config step makes no layer")
+            case _:
+                assert_never(step)
+
+    def _do(self, work: Work, use_cache: bool, start: Callable[[], None]) -> StepResult:
+        with self._turns.of(work.key.digest):
+            keys = [work.key]
+            known = self._known(work.key) if use_cache else None
+            if known is None and work.content_key is not None:
+                keys.append(work.content_key())
+                known = self._known(keys[-1]) if use_cache else None
+                if known is not None:
+                    self._remember(work.key, known.diff_id)
+            if known is not None:
+                return known
+            start()
+            diff_id = work.do()
+            for key in keys:
+                self._remember(key, diff_id)
+            return StepResult(diff_id, cached=False)
+
+    def _known(self, key: Key) -> StepResult | None:
+        """An earlier result of the same key, if its layer is still there."""
+        record = self._store.record(key.digest)
+        return None if record is None else StepResult(record.diff_id, cached=True)
+
+    def _remember(self, key: Key, diff_id: DiffID) -> None:
+        self._store.put_record(key.digest, key.kind, key.components, diff_id)
+
+
+def _places(plan: Plan) -> dict[tuple[int, int], tuple[int, str]]:
+    """For each stage and step (-1 is its FROM): a number in the build, and `build 2/5`.
+
+    As BuildKit counts: instructions that only change the config are not steps.
+    """
+    places: dict[tuple[int, int], tuple[int, str]] = {}
+    number = 0
+    for stage in plan.stages:
+        positions = [-1]
+        positions += [n for n, s in enumerate(stage.steps) if not isinstance(s.step, ConfigStep)]
+        name = f"{stage.name} " if len(plan.stages) > 1 or not _unnamed(stage) else ""
+        for count, position in enumerate(positions, 1):
+            number += 1
+            places[stage.index, position] = (number, f"{name}{count}/{len(positions)}")
+    return places
+
+
+def _unnamed(stage: PlannedStage) -> bool:
+    return stage.name == f"stage-{stage.index}"

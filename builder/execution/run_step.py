@@ -1,0 +1,245 @@
+"""RUN: a command in a container, and what it changed as a layer.
+
+The container's root is an overlay of the stage's layers; its upper directory becomes the new
+layer's tree as it is. Nothing that is mounted is ever in it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from contextlib import ExitStack
+from typing import Literal
+
+from builder.cache.keys import run_key
+from builder.cache.work import Work
+from builder.errors import Cancelled, PlanError, StepFailed
+from builder.events import Emit, StepOutput
+from builder.execution.authorities import trusted
+from builder.execution.leftovers import Leftovers
+from builder.execution.noise import is_noise
+from builder.execution.options import ExecuteOptions
+from builder.execution.run_mounts import Made, RunMounts
+from builder.execution.ulimits import merged_limits
+from builder.plan.steps import RunStep
+from builder.plan.variables import updated
+from builder.sources.inputs import Inputs, LayersOf
+from grammar.nodes import Span
+from runtime.errors import CommandNotFound, CommandNotRunnable, ContainerError
+from runtime.image.digest import DiffID, chain_id
+from runtime.image.layer.pack import keep_everything, pack_tree
+from runtime.image.store.store import Store
+from runtime.rootfs import RootParts, prepare_root
+from runtime.sandbox.capabilities import ALL_CAPABILITIES, DEFAULT_CAPABILITIES
+from runtime.sandbox.seccomp import default_filter
+from runtime.sandbox.server import Process, SandboxServer
+from runtime.sandbox.spec import MASKED_PATHS, READ_ONLY_PATHS, SandboxSpec
+
+_HOSTNAME = "buildkitsandbox"
+"""BuildKit's: builds that write their host's name somewhere give the same with both."""
+_TAIL = 64 << 10
+_READ = 64 << 10
+
+
+class RunRunner:
+    """Runs the commands of RUN steps; at most `options.jobs` at once."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        sandbox: SandboxServer,
+        inputs: Inputs,
+        options: ExecuteOptions,
+        emit: Emit,
+        leftovers: Leftovers,
+        layers_of: LayersOf,
+        stopped: threading.Event,
+    ) -> None:
+        self._leftovers = leftovers
+        self._store = store
+        self._sandbox = sandbox
+        self._inputs = inputs
+        self._options = options
+        self._emit = emit
+        self._layers_of = layers_of
+        self._stopped = stopped
+        self._jobs = threading.BoundedSemaphore(options.jobs)
+        self._running: set[Process] = set()
+        self._guard = threading.Lock()
+
+    def kill_all(self) -> None:
+        """End every command that runs now."""
+        with self._guard:
+            for process in self._running:
+                process.kill(signal.SIGKILL)
+
+    def work(
+        self,
+        step: RunStep,
+        layers: tuple[DiffID, ...],
+        *,
+        epoch: int,
+        span: Span,
+        number: int,
+        platform: str,
+    ) -> Work:
+        """The step, ready to be looked up or done. `PlanError` for a mount that cannot be."""
+        self._check_allowed(step, span)
+        mounts = RunMounts(self._store, self._inputs, self._options, self._layers_of, span)
+        identities = mounts.identities(step.mounts)
+        key = run_key(
+            step,
+            parent=chain_id(layers),
+            epoch=epoch,
+            mounts=identities,
+            platform=platform,
+            noise=self._options.drop_noise,
+        )
+
+        def do() -> DiffID:
+            with self._jobs, ExitStack() as stack:
+                if self._stopped.is_set():
+                    raise Cancelled
+                diff_id = self._run(step, layers, epoch, span, number, mounts, stack)
+                # Undone while the next step runs: removing what a step leaves behind takes as
+                # long as starting a container.
+                self._leftovers.undo(stack.pop_all())
+                return diff_id
+
+        return Work(key=key, do=do)
+
+    def _check_allowed(self, step: RunStep, span: Span) -> None:
+        if step.network == "host" and "network.host" not in self._options.allow:
+            raise PlanError(
+                "entitlement network.host is not allowed",
+                span=span,
+                hint="build with --allow network.host if you trust this Dockerfile",
+            )
+        if step.security == "insecure" and "security.insecure" not in self._options.allow:
+            raise PlanError(
+                "entitlement security.insecure is not allowed",
+                span=span,
+                hint="build with --allow security.insecure if you trust this Dockerfile",
+            )
+
+    def _run(
+        self,
+        step: RunStep,
+        layers: tuple[DiffID, ...],
+        epoch: int,
+        span: Span,
+        number: int,
+        mounts: RunMounts,
+        stack: ExitStack,
+    ) -> DiffID:
+        workspace = stack.enter_context(self._store.workspace())
+        upper = os.path.join(workspace, "upper")
+        os.mkdir(upper, 0o755)
+        made = mounts.make(step, workspace, stack)
+        view = self._store.view(layers)
+        if self._options.authorities is not None:
+            mount, names = trusted(view, step.env, self._options.authorities, workspace)
+            made = Made((*made.mounts, mount), (*made.env, *names))
+        root = prepare_root(
+            view=view,
+            trees=self._inputs.trees(layers),
+            workspace=workspace,
+            mounts=made.mounts,
+            hostname=_HOSTNAME,
+            network=self._network(step),
+            extra_hosts=self._options.extra_hosts,
+        )
+        spec = self._spec(step, root, upper, made.env)
+        status, output = self._command(spec, number, span)
+        if status != 0:
+            raise StepFailed(step.argv, status, span=span, output=output)
+        drop = is_noise if self._options.drop_noise else keep_everything
+        layer = pack_tree(upper, None, mtime=epoch, drop=drop, settle=True)
+        self._store.add_tree(layer, upper)
+        return layer.diff_id
+
+    def _spec(
+        self, step: RunStep, root: RootParts, upper: str, env: tuple[tuple[str, str], ...]
+    ) -> SandboxSpec:
+        insecure = step.security == "insecure"
+        return SandboxSpec(
+            lower=root.lower,
+            upper=upper,
+            work=root.work,
+            volatile=True,
+            mounts=root.mounts,
+            argv=step.argv,
+            env=updated(step.env, (*step.proxies, *env)),
+            cwd=step.workdir,
+            user=step.user,
+            hostname=_HOSTNAME,
+            network=self._network(step),
+            seccomp=None if insecure else default_filter(),
+            capabilities=ALL_CAPABILITIES if insecure else DEFAULT_CAPABILITIES,
+            masked_paths=() if insecure else MASKED_PATHS,
+            read_only_paths=() if insecure else READ_ONLY_PATHS,
+            shm_size=self._options.shm_size,
+            rlimits=merged_limits(self._options.ulimits),
+        )
+
+    def _network(self, step: RunStep) -> Literal["none", "host"]:
+        """A step's own choice, or the build's; without either it is the host's network."""
+        chosen = step.network if step.network != "default" else self._options.network
+        return "none" if chosen == "none" else "host"
+
+    def _command(self, spec: SandboxSpec, number: int, span: Span) -> tuple[int, bytes]:
+        """Run a command, passing on what it writes; its status, and the end of its output."""
+        began = time.monotonic()
+        tail = bytearray()
+        read_end, write_end = os.pipe()
+        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            try:
+                process = self._start(spec, null, write_end, span)
+            finally:
+                os.close(write_end)
+                os.close(null)
+            try:
+                while data := os.read(read_end, _READ):
+                    tail += data
+                    del tail[:-_TAIL]
+                    seconds = time.monotonic() - began
+                    self._emit(StepOutput(number=number, data=data, seconds=seconds))
+            finally:
+                status = self._ended(process)
+        finally:
+            os.close(read_end)
+        if self._stopped.is_set():
+            raise Cancelled
+        return status, bytes(tail)
+
+    def _start(self, spec: SandboxSpec, stdin: int, output: int, span: Span) -> Process:
+        try:
+            process = self._sandbox.start(spec, stdin, output, output)
+        except (CommandNotFound, CommandNotRunnable) as error:
+            status = 127 if isinstance(error, CommandNotFound) else 126
+            raise StepFailed(
+                spec.argv, status, span=span, output=b"", hint=error.message
+            ) from error
+        except ContainerError as error:
+            raise PlanError(error.message, span=span, hint=error.hint) from error
+        with self._guard:
+            self._running.add(process)
+            if self._stopped.is_set():
+                process.kill(signal.SIGKILL)
+        return process
+
+    def _ended(self, process: Process) -> int:
+        """Wait for a process, which an interrupt must not leave running."""
+        try:
+            return process.wait()
+        except BaseException:
+            process.kill(signal.SIGKILL)
+            process.wait()
+            raise
+        finally:
+            with self._guard:
+                self._running.discard(process)

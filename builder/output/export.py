@@ -1,0 +1,189 @@
+"""Where the result of a build goes: names in the store, archives, files, and what is told of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from builder.errors import OptionError
+from builder.events import Emit, Exported, Noticed
+from builder.output.annotations import Annotation, annotated
+from builder.output.files_output import has_own_owners, write_files, write_files_tar
+from builder.output.outputs import (
+    ArchiveOutput,
+    CacheOutput,
+    ImageOutput,
+    LocalOutput,
+    Output,
+    TarOutput,
+    standard_outputs,
+)
+from builder.plan.build_plan import created_time
+from runtime.image.archives.archive import write_archive, write_layout
+from runtime.image.digest import Digest
+from runtime.image.errors import InvalidReference
+from runtime.image.layer.compression import Compression
+from runtime.image.manifest import Descriptor
+from runtime.image.new_file import new_file, write_all
+from runtime.image.reference import Reference
+from runtime.image.store.store import Store
+
+_COMPRESSIONS = {
+    "gzip": Compression.GZIP,
+    "zstd": Compression.ZSTD,
+    "uncompressed": Compression.UNCOMPRESSED,
+}
+_STANDARD_OUTPUT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A build's result: the image, its names, and the manifest it was last written with."""
+
+    image_id: Digest
+    names: tuple[Reference, ...]
+    manifest: Descriptor | None = None
+
+
+def check_outputs(
+    outputs: Sequence[Output], annotations: Sequence[Annotation], *, wants_image_id: bool
+) -> None:
+    """Refuse outputs that do not go together, before anything is built; `OptionError`."""
+    if standard_outputs(outputs) > 1:
+        raise OptionError("only one --output can write to standard output")
+    if annotations and not any(isinstance(output, ArchiveOutput) for output in outputs):
+        raise OptionError(
+            "--annotation needs an archive to be written in: the store keeps images without"
+            " manifests",
+            hint="add --output type=oci,dest=FILE, or use --label",
+        )
+    if wants_image_id and outputs and all(isinstance(o, LocalOutput | TarOutput) for o in outputs):
+        raise OptionError("cannot use --iidfile with local or tar output only: there is no image")
+
+
+def export(
+    store: Store,
+    image_id: Digest,
+    *,
+    names: Sequence[Reference],
+    outputs: Sequence[Output],
+    annotations: Sequence[Annotation],
+    emit: Emit,
+) -> Result:
+    """Name the image and write it wherever it should go."""
+    only_cached = bool(outputs) and all(isinstance(output, CacheOutput) for output in outputs)
+    named = () if only_cached else _all_names(names, outputs)
+    for name in named:
+        store.tag(name, image_id)
+        emit(Exported(what=f"naming to {name}", seconds=0.0))
+    manifest = None
+    for output in outputs:
+        began = time.monotonic()
+        what = ""
+        match output:
+            case ArchiveOutput():
+                manifest = _archive(store, image_id, named, output, annotations)
+                form = "layout" if output.layout else "archive"
+                what = f"exporting to {output.format} {form} {_shown(output.destination)}"
+            case LocalOutput(destination):
+                _local(store, image_id, destination, emit)
+                what = f"exporting files to {destination}"
+            case TarOutput(destination):
+                _tar(store, image_id, destination)
+                what = f"exporting files to tar {_shown(destination)}"
+            case ImageOutput() | CacheOutput():
+                continue
+            case _:
+                assert_never(output)
+        emit(Exported(what=what, seconds=time.monotonic() - began))
+    return Result(image_id=image_id, names=named, manifest=manifest)
+
+
+def metadata(result: Result) -> dict[str, Any]:
+    """What `--metadata-file` tells, under buildx's keys (dockerfile.md 3.5).
+
+    The image's digest is its manifest's where one was written, else its config's, as Docker's
+    own store has it.
+    """
+    told: dict[str, Any] = {
+        "containerimage.config.digest": result.image_id,
+        "containerimage.digest": result.image_id,
+    }
+    if result.manifest is not None:
+        told["containerimage.digest"] = result.manifest.digest
+        told["containerimage.descriptor"] = result.manifest.to_json()
+    if result.names:
+        told["image.name"] = ",".join(str(name) for name in result.names)
+    return told
+
+
+def write_metadata(path: str, told: Mapping[str, Any]) -> None:
+    """Write the metadata as buildx does: indented, its keys sorted."""
+    with new_file(path) as fd:
+        write_all(fd, json.dumps(told, indent=2, sort_keys=True).encode())
+
+
+def _all_names(names: Sequence[Reference], outputs: Sequence[Output]) -> tuple[Reference, ...]:
+    """The names of the build, then those of its outputs, each once."""
+    found = dict.fromkeys(names)
+    for output in outputs:
+        if isinstance(output, ImageOutput | ArchiveOutput):
+            for name in output.names:
+                try:
+                    found[Reference.parse(name)] = None
+                except InvalidReference as error:
+                    raise OptionError(f"--output name={name}: {error.message}") from error
+    return tuple(found)
+
+
+def _archive(
+    store: Store,
+    image_id: Digest,
+    names: Sequence[Reference],
+    output: ArchiveOutput,
+    annotations: Sequence[Annotation],
+) -> Descriptor:
+    image = store.image(image_id)
+    compression = _COMPRESSIONS[output.compression]
+    said = annotated((*annotations, *output.annotations))
+    if output.layout:
+        return write_layout(
+            store,
+            image,
+            names,
+            output.destination,
+            compression=compression,
+            format=output.format,
+            annotations=said,
+        )
+    out: str | int = output.destination if output.destination != "-" else _STANDARD_OUTPUT
+    return write_archive(
+        store, image, names, out, compression=compression, format=output.format, annotations=said
+    )
+
+
+def _local(store: Store, image_id: Digest, directory: str, emit: Emit) -> None:
+    config = store.image(image_id).config
+    left_out = write_files(
+        store.view(config.diff_ids),
+        directory,
+        mtime=created_time(config),
+        owners=has_own_owners(),
+    )
+    if left_out:
+        shown = ", ".join("/" + path.decode("utf-8", "replace") for path in left_out[:5])
+        more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
+        emit(Noticed(message=f"devices that need root are not in {directory}: {shown}{more}"))
+
+
+def _tar(store: Store, image_id: Digest, destination: str) -> None:
+    config = store.image(image_id).config
+    out: str | int = destination if destination != "-" else _STANDARD_OUTPUT
+    write_files_tar(store.view(config.diff_ids), out, mtime=created_time(config))
+
+
+def _shown(destination: str) -> str:
+    return "standard output" if destination == "-" else destination

@@ -1,0 +1,110 @@
+"""CONTEXT on the command line, where it is not a directory (dockerfile.md 1.7).
+
+Standard input or a file (an archive, or a Dockerfile), a git repository, a server's archive or
+Dockerfile. What comes of it is a layer; ignore files are for directories only, and `--file` names
+a file in it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from builder.errors import ContextError
+from builder.plan.remote_names import Remote, RemoteNameError, parse_remote
+from builder.sources.fetcher import FetchedText, Fetcher
+from builder.sources.source import Source
+from builder.sources.trees import normalise
+from runtime.image.digest import DiffID
+from runtime.image.store.store import Store
+
+_STANDARD_INPUT = "-"
+_MOST_DOCKERFILE = 64 << 20
+_GITHUB = "github.com/"
+
+
+@dataclass(frozen=True, slots=True)
+class GivenContext:
+    """A context as layers (none, if there are no files), and the Dockerfile to build."""
+
+    layers: tuple[DiffID, ...]
+    source: Source
+
+
+def is_directory_context(context: str) -> bool:
+    """Whether CONTEXT is read where it is: a directory, or nothing that is known."""
+    if context == _STANDARD_INPUT or _remote(context) is not None:
+        return False
+    try:
+        return not stat.S_ISREG(os.stat(context).st_mode)
+    except OSError:
+        return True
+
+
+def fetch_context(
+    context: str, file: str | None, *, store: Store, fetcher: Fetcher, stdin: BinaryIO
+) -> GivenContext:
+    """Fetch a context and read its Dockerfile; `ContextError`, `RemoteError`."""
+    if context == _STANDARD_INPUT and file == _STANDARD_INPUT:
+        raise ContextError(
+            "invalid argument: can't use stdin for both build context and dockerfile"
+        )
+    found = _fetched(context, fetcher, stdin)
+    if isinstance(found, FetchedText):
+        if file is not None:
+            raise ContextError(
+                f"ambiguous Dockerfile source: {_shown(context)} is a Dockerfile, and so is --file",
+                hint="a context in an archive can have other files",
+            )
+        return GivenContext((), Source("", "Dockerfile", found.data))
+    if file == _STANDARD_INPUT:
+        return GivenContext((found,), Source("", "Dockerfile", stdin.read(_MOST_DOCKERFILE)))
+    return GivenContext((found,), _dockerfile(store, found, file))
+
+
+def _fetched(context: str, fetcher: Fetcher, stdin: BinaryIO) -> DiffID | FetchedText:
+    if context == _STANDARD_INPUT:
+        return fetcher.sent(stdin, "standard input")
+    remote = _remote(context)
+    if remote is not None:
+        return fetcher.context(remote)
+    with open(context, "rb") as opened:
+        found = fetcher.sent(opened, context)
+    if isinstance(found, FetchedText):
+        raise ContextError(
+            f"unable to prepare context: path {context!r} is neither a directory nor an archive",
+            hint=f"for a Dockerfile without a context: lamina build - < {context}",
+        )
+    return found
+
+
+def _remote(context: str) -> Remote | None:
+    if os.path.isdir(context):
+        return None
+    if context.startswith(_GITHUB):
+        path, hash_, fragment = context.partition("#")
+        context = f"https://{path.removesuffix('.git')}.git{hash_}{fragment}"
+    try:
+        return parse_remote(context)
+    except RemoteNameError as error:
+        raise ContextError(f"unable to prepare context: {error}") from error
+
+
+def _dockerfile(store: Store, layer: DiffID, file: str | None) -> Source:
+    view = store.view((layer,))
+    names = ["Dockerfile", "dockerfile"] if file is None else [file]
+    for name in names:
+        path = normalise(os.fsencode(name))
+        data = view.read(path, _MOST_DOCKERFILE)
+        if data is not None:
+            return Source("", os.path.basename(name), data)
+    raise ContextError(
+        f"failed to read dockerfile: open {names[0]}: no such file or directory",
+        hint="--file is looked for in the context",
+    )
+
+
+def _shown(context: str) -> str:
+    return "standard input" if context == _STANDARD_INPUT else context

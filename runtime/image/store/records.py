@@ -1,0 +1,106 @@
+"""What steps gave: the build cache's memory, and small things worth not computing twice."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from runtime.image.digest import DiffID
+from runtime.image.json_bytes import canonical
+from runtime.image.store.database import Database, Row, Value
+
+_TOUCH_AFTER_SECONDS: Final = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A step's key and the layer it gave.
+
+    `components` are the named parts the key was made of, so that a miss can be explained.
+    `created` and `last_used` are in seconds since 1970.
+    """
+
+    key: str
+    kind: str
+    components: Mapping[str, str]
+    diff_id: DiffID
+    created: int
+    last_used: int
+
+
+class Records:
+    """The records and memos of a store."""
+
+    def __init__(self, database: Database, has_layer: Callable[[DiffID], bool]) -> None:
+        self._database = database
+        self._has_layer = has_layer
+
+    def record(self, key: str) -> Record | None:
+        """The record of a key, if there is one and its layer is still there. Counts as a use."""
+        row = self._database.row(f"SELECT {_COLUMNS} FROM records WHERE key = ?", (key,))
+        if row is None:
+            return None
+        record = _record(row)
+        if not self._has_layer(record.diff_id):
+            return None
+        now = int(time.time())
+        if now - record.last_used > _TOUCH_AFTER_SECONDS:
+            self._database.execute("UPDATE records SET last_used = ? WHERE key = ?", (now, key))
+        return record
+
+    def recent_records(self, kind: str, limit: int) -> list[Record]:
+        """The records of a kind that were used last, newest first: what a miss is compared with."""
+        rows = self._database.rows(
+            f"SELECT {_COLUMNS} FROM records WHERE kind = ? ORDER BY last_used DESC, key LIMIT ?",
+            (kind, limit),
+        )
+        return [_record(row) for row in rows]
+
+    def put_record(
+        self, key: str, kind: str, components: Mapping[str, str], diff_id: DiffID
+    ) -> None:
+        """Remember what a step gave, instead of what it may have given before."""
+        now = int(time.time())
+        values: tuple[Value, ...] = (key, kind, _text(components), diff_id, now, now)
+        self._database.execute(
+            f"INSERT OR REPLACE INTO records ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", values
+        )
+
+    def get_memo(self, kind: str, key: str) -> bytes | None:
+        """What was remembered under a kind and key."""
+        row = self._database.row("SELECT value FROM memos WHERE kind = ? AND key = ?", (kind, key))
+        return None if row is None else _bytes(row[0])
+
+    def put_memo(self, kind: str, key: str, value: bytes) -> None:
+        """Remember a value instead of the one before."""
+        self._database.execute("INSERT OR REPLACE INTO memos VALUES (?, ?, ?)", (kind, key, value))
+
+
+_COLUMNS: Final = "key, kind, components, diff_id, created, last_used"
+
+
+def _record(row: Row) -> Record:
+    key, kind, components, diff_id, created, last_used = row
+    assert isinstance(components, str)
+    assert isinstance(created, int)
+    assert isinstance(last_used, int)
+    return Record(
+        key=str(key),
+        kind=str(kind),
+        components=json.loads(components),
+        diff_id=DiffID(str(diff_id)),
+        created=created,
+        last_used=last_used,
+    )
+
+
+def _text(components: Mapping[str, str]) -> str:
+    return canonical(components).decode()
+
+
+def _bytes(value: Value) -> bytes:
+    assert isinstance(value, bytes)
+    return value

@@ -1,0 +1,282 @@
+"""The store: images, layers and the build cache's memory in one directory.
+
+Any number of processes and threads use one store at the same time. A process that is killed leaves
+a sound store: everything is made aside and renamed into place, rows follow files, and what was
+being made is removed by whoever opens the store next.
+
+An open store holds a shared lock. Layers are removed only by who can have that lock alone, so a
+layer never goes while any other build or container may be using it. A container that is kept
+without a process of its own holds a lease on its layers.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+from runtime.image.digest import DiffID, Digest
+from runtime.image.errors import StoreError
+from runtime.image.model import ImageConfig
+from runtime.image.reference import Reference
+from runtime.image.store.blobs import Blobs
+from runtime.image.store.collect import any_unused, collect
+from runtime.image.store.database import Database
+from runtime.image.store.images import Image, Images
+from runtime.image.store.layers import Layers
+from runtime.image.store.locks import LockFile
+from runtime.image.store.paths import LOCK_CREATION, LOCK_USE, Paths
+from runtime.image.store.records import Record, Records
+from runtime.image.store.remove import remove_tree
+from runtime.image.store.workspace import Workspace, sweep, workspace
+
+if TYPE_CHECKING:
+    from runtime.image.layer.compression import Compression
+    from runtime.image.layer.view import TarForm, TreeForm, View
+    from runtime.image.layer.writer import LayerSum
+    from runtime.image.manifest import Descriptor
+
+__all__ = ["Image", "Record", "Removed", "Store", "open_store"]
+
+_VERSION: Final = b'{"store":1}\n'
+_OWN_NAMES: Final = frozenset(
+    ("version", "lock", "store.db", "store.db-wal", "store.db-shm", "store.db-journal")
+) | {"blobs", "trees", "work", "containers"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """What a removal took away.
+
+    `postponed`: the store was in use elsewhere, so layers that nothing refers to are still there.
+    """
+
+    untagged: tuple[Reference, ...] = ()
+    images: tuple[Digest, ...] = ()
+    layers: tuple[DiffID, ...] = ()
+    bytes: int = 0
+    postponed: bool = False
+
+
+@contextmanager
+def open_store(root: str) -> Iterator[Store]:
+    """The store at `root`, which is created if there is nothing; closed afterwards."""
+    with Store(root) as store:
+        yield store
+
+
+class Store:
+    """An open store. Close it, or use it as a context manager; safe to share between threads."""
+
+    def __init__(self, root: str) -> None:
+        self.root = os.path.abspath(root)
+        self._paths = Paths(self.root)
+        self._space: Workspace | None = None
+        self._space_lock = threading.Lock()
+        _create(self._paths)
+        self._use = LockFile(self._paths.lock)
+        self._database = Database(self._paths.database, self._paths.lock, LOCK_CREATION)
+        self._blobs = Blobs(self._paths, self._database, self._new_name)
+        self._layers = Layers(self._paths, self._database, self._blobs, self._new_name)
+        self._images = Images(self._database, self._layers.has)
+        self._records = Records(self._database, self._layers.has)
+        try:
+            self._use.share(LOCK_USE)
+            if sweep(self._paths.work):
+                self._collect(None)  # A process was killed; it may have left more than that.
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of everything; what was only ours is removed."""
+        try:
+            if self._space is not None:
+                self._space.close()
+                self._space = None
+        finally:
+            self._database.close()
+            self._use.close()
+
+    @contextmanager
+    def workspace(self) -> Iterator[str]:
+        """A new private directory on the store's file system, removed afterwards."""
+        with workspace(self._paths.work) as space:
+            yield space.path
+
+    # Layers: see `runtime.image.store.layers`.
+
+    def has_layer(self, diff_id: DiffID) -> bool:
+        return self._layers.has(diff_id)
+
+    def add_tree(self, layer: LayerSum, tree: str) -> None:
+        self._layers.add_tree(layer, tree)
+
+    def add_raw(self, layer: LayerSum, path: str) -> None:
+        self._layers.add_raw(layer, path)
+
+    def form(self, diff_id: DiffID) -> TreeForm | TarForm:
+        return self._layers.form(diff_id)
+
+    def view(self, diff_ids: Sequence[DiffID]) -> View:
+        return self._layers.view(diff_ids)
+
+    def tree(self, diff_id: DiffID) -> str:
+        return self._layers.tree(diff_id)
+
+    def blob(self, diff_id: DiffID, compression: Compression) -> Descriptor:
+        return self._layers.blob(diff_id, compression)
+
+    # Blobs: see `runtime.image.store.blobs`.
+
+    def blob_path(self, digest: Digest) -> str:
+        return self._blobs.path(digest)
+
+    def put_blob(self, data: bytes, media_type: str = "") -> Digest:
+        return self._blobs.put(data, media_type)
+
+    def read_blob(self, digest: Digest, limit: int) -> bytes:
+        return self._blobs.read(digest, limit)
+
+    def copy_blob(self, digest: Digest, size: int, write: Callable[[bytes], object]) -> None:
+        self._blobs.copy(digest, size, write)
+
+    # Images: see `runtime.image.store.images`.
+
+    def put_image(self, config: ImageConfig | bytes) -> Digest:
+        return self._images.put(config)
+
+    def image(self, name_or_id: str) -> Image:
+        return self._images.get(name_or_id)
+
+    def images(self) -> list[Image]:
+        return self._images.all()
+
+    def tag(self, name: Reference, image_id: Digest) -> None:
+        self._images.tag(name, image_id)
+
+    def remove_image(self, name_or_id: str, *, force: bool = False) -> Removed:
+        """Remove a name, and with its last name the image and the layers that were only its own.
+
+        By ID, the image goes with its name; `ImageReferenced` if it has several, unless forced.
+        Not while other threads of this process use the store.
+        """
+        self._new_name()  # If we are killed, this is what calls for a collection.
+        untagged = self._images.untag(name_or_id, force=force)
+        if untagged.image is None:
+            return Removed(untagged=untagged.names)
+        collected = self._collect(untagged.layers)
+        return Removed(
+            untagged=untagged.names,
+            images=(untagged.image,),
+            layers=collected.layers,
+            bytes=collected.bytes,
+            postponed=collected.postponed,
+        )
+
+    def collect(self) -> Removed:
+        """Remove all layers and blobs that nothing refers to, if nobody else uses the store."""
+        return self._collect(None)
+
+    # What keeps layers that no image has.
+
+    def lease(self, owner: str, diff_ids: Sequence[DiffID]) -> None:
+        """Keep layers until `owner` lets them go, whatever becomes of processes and images."""
+        with self._database.transaction():
+            for diff_id in diff_ids:
+                self._database.execute(
+                    "INSERT OR IGNORE INTO leases VALUES (?, ?)", (owner, diff_id)
+                )
+
+    def release(self, owner: str) -> None:
+        """Let go of what `owner` keeps."""
+        self._database.execute("DELETE FROM leases WHERE owner = ?", (owner,))
+
+    # Records: see `runtime.image.store.records`.
+
+    def record(self, key: str) -> Record | None:
+        return self._records.record(key)
+
+    def recent_records(self, kind: str, limit: int) -> list[Record]:
+        return self._records.recent_records(kind, limit)
+
+    def put_record(
+        self, key: str, kind: str, components: Mapping[str, str], diff_id: DiffID
+    ) -> None:
+        self._records.put_record(key, kind, components, diff_id)
+
+    def get_memo(self, kind: str, key: str) -> bytes | None:
+        return self._records.get_memo(kind, key)
+
+    def put_memo(self, kind: str, key: str, value: bytes) -> None:
+        self._records.put_memo(kind, key, value)
+
+    def _new_name(self) -> str:
+        with self._space_lock:
+            if self._space is None:
+                self._space = Workspace(self._paths.work)
+            return self._space.new_name()
+
+    def _collect(self, only: Sequence[DiffID] | None) -> Removed:
+        if not self._use.try_take(LOCK_USE):
+            postponed = only is None or any_unused(self._database, only)
+            return Removed(postponed=postponed)
+        try:
+            self._layers.forget()
+            collected = collect(self._paths, self._database, self._new_name, only)
+        finally:
+            self._use.share(LOCK_USE)
+        _remove_all(collected.trash)
+        return Removed(layers=collected.layers, bytes=collected.bytes)
+
+
+def _create(paths: Paths) -> None:
+    """Make the layout; `StoreError` for a directory that holds something else, or a newer store."""
+    os.makedirs(paths.root, mode=0o700, exist_ok=True)
+    version = _read_version(paths)
+    if not version:
+        strangers = set(os.listdir(paths.root)) - _OWN_NAMES
+        if strangers:
+            raise StoreError(
+                f"{paths.root} is not a store: it holds {min(strangers)}",
+                hint="give an empty or a new directory",
+            )
+        # Not to be reached by other users: trees hold set-user-ID programs of images.
+        for directory in (os.path.dirname(paths.blobs), paths.blobs, paths.trees, paths.work):
+            with suppress(FileExistsError):
+                os.mkdir(directory, 0o700)
+        # Everyone writes the same bytes, so nobody can see others' halves.
+        fd = os.open(paths.version, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, _VERSION)
+        finally:
+            os.close(fd)
+    elif version != _VERSION:
+        raise StoreError(
+            f"{paths.root} is a store of another version: {version.decode(errors='replace')}",
+            hint="use the version of lamina that made it, or another --root",
+        )
+
+
+def _read_version(paths: Paths) -> bytes:
+    try:
+        with open(paths.version, "rb") as file:
+            return file.read(1024)
+    except FileNotFoundError:
+        return b""
+
+
+def _remove_all(trees: Sequence[str]) -> None:
+    """Remove trees that are already out of the way; what cannot be removed, a sweep will find."""
+    for tree in trees:
+        with suppress(OSError):
+            remove_tree(tree)

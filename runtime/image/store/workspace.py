@@ -1,0 +1,95 @@
+"""Private directories for work in progress, which nothing outlives.
+
+A workspace is a directory under the store's `work`, held by an flock on itself. What is finished
+is renamed out of it. If its process is killed, the kernel frees the lock, and the next process
+that opens the store removes the directory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from runtime.image.store.remove import remove_tree
+
+
+class Workspace:
+    """One directory of ours alone, until `close` or the end of the process."""
+
+    def __init__(self, work: str) -> None:
+        while True:
+            path = os.path.join(work, f"{os.getpid()}-{os.urandom(6).hex()}")
+            os.mkdir(path, 0o700)
+            fd = _lock(path)
+            if fd is not None:
+                break
+            # A sweep took it for litter before we could lock it.
+        self.path = path
+        self._fd = fd
+        self._files = 0
+
+    def new_name(self) -> str:
+        """A path in it that does not exist yet. Safe to call from several threads."""
+        self._files += 1
+        return os.path.join(self.path, f"{self._files}-{os.urandom(4).hex()}")
+
+    def close(self) -> None:
+        """Remove it. What cannot be removed now is left to the next sweep."""
+        try:
+            with suppress(OSError):
+                remove_tree(self.path)
+        finally:
+            os.close(self._fd)
+
+
+@contextmanager
+def workspace(work: str) -> Iterator[Workspace]:
+    """A new workspace, removed afterwards."""
+    space = Workspace(work)
+    try:
+        yield space
+    finally:
+        space.close()
+
+
+def sweep(work: str) -> bool:
+    """Remove the workspaces of processes that are gone; whether there were any.
+
+    What is not ours to remove, or has something mounted in it, stays for a later sweep.
+    """
+    found = False
+    for name in os.listdir(work):
+        path = os.path.join(work, name)
+        try:
+            fd = _lock(path)
+            if fd is None:
+                continue
+            found = True
+            try:
+                remove_tree(path)
+            finally:
+                os.close(fd)
+        except OSError:
+            continue
+    return found
+
+
+def _lock(path: str) -> int | None:
+    """Lock a directory; `None` if somebody has it, or it has been removed meanwhile."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(fd), os.lstat(path)):
+            return fd
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except BaseException:
+        os.close(fd)
+        raise
+    os.close(fd)
+    return None
