@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from runtime.image.errors import StoreError
 from runtime.image.store.locks import locked
+from runtime.image.store.schema import STEPS
 
 if TYPE_CHECKING:
     import sqlite3
@@ -25,61 +26,8 @@ if TYPE_CHECKING:
 Value = None | int | str | bytes
 Row = tuple[Value, ...]
 
-_SCHEMA_VERSION: Final = 1
+_VERSION: Final = len(STEPS)
 _BUSY_SECONDS: Final = 60.0
-_SCHEMA: Final = """
-CREATE TABLE layers (
-    diff_id TEXT PRIMARY KEY,
-    size INTEGER NOT NULL,           -- of the uncompressed tar
-    tree_boot TEXT,                  -- NULL: no tree; the boot it was made in, '' once checked
-    tree_lossy INTEGER NOT NULL DEFAULT 0   -- the tree lacks what we were not allowed to make
-) STRICT, WITHOUT ROWID;
-CREATE TABLE blobs (
-    digest TEXT PRIMARY KEY,
-    size INTEGER NOT NULL,
-    diff_id TEXT,                    -- NULL: not a layer
-    compressor TEXT NOT NULL,
-    media_type TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX blobs_of_layer ON blobs (diff_id);
-CREATE TABLE images (
-    id TEXT PRIMARY KEY,
-    config BLOB NOT NULL             -- as it came: its digest is the ID
-) STRICT, WITHOUT ROWID;
-CREATE TABLE image_layers (
-    image TEXT NOT NULL REFERENCES images ON DELETE CASCADE,
-    position INTEGER NOT NULL,
-    diff_id TEXT NOT NULL,
-    PRIMARY KEY (image, position)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX images_of_layer ON image_layers (diff_id);
-CREATE TABLE names (
-    name TEXT PRIMARY KEY,           -- domain/path:tag or domain/path@digest
-    image TEXT NOT NULL REFERENCES images ON DELETE CASCADE
-) STRICT, WITHOUT ROWID;
-CREATE INDEX names_of_image ON names (image);
-CREATE TABLE leases (
-    owner TEXT NOT NULL,
-    diff_id TEXT NOT NULL,
-    PRIMARY KEY (owner, diff_id)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE records (
-    key TEXT PRIMARY KEY,
-    kind TEXT NOT NULL,
-    components TEXT NOT NULL,
-    diff_id TEXT NOT NULL,
-    created INTEGER NOT NULL,
-    last_used INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX records_of_layer ON records (diff_id);
-CREATE INDEX records_of_kind ON records (kind, last_used);
-CREATE TABLE memos (
-    kind TEXT NOT NULL,
-    key TEXT NOT NULL,
-    value BLOB NOT NULL,
-    PRIMARY KEY (kind, key)
-) STRICT, WITHOUT ROWID;
-"""
 
 
 class Database:
@@ -151,17 +99,14 @@ class Database:
         try:
             connection.execute("PRAGMA synchronous=NORMAL")
             version = _version(connection)
-            if version == 0:
+            if version < _VERSION:
                 # Switching to WAL does not wait for others by itself.
                 with locked(*self._creation_lock):
                     connection.execute("PRAGMA journal_mode=WAL")
-                    if _version(connection) == 0:
-                        _create(connection)
-                    version = _version(connection)
-            if version != _SCHEMA_VERSION:
+                    version = _bring_up_to_date(connection)
+            if version != _VERSION:
                 raise StoreError(
-                    f"the store's database is of version {version}, this program knows"
-                    f" {_SCHEMA_VERSION}",
+                    f"the store's database is of version {version}, this program knows {_VERSION}",
                     hint="use the version of lamina that made it, or another --root",
                 )
             connection.execute("PRAGMA foreign_keys=ON")
@@ -186,7 +131,10 @@ def _version(connection: sqlite3.Connection) -> int:
     return version
 
 
-def _create(connection: sqlite3.Connection) -> None:
-    connection.executescript(
-        f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={_SCHEMA_VERSION}; COMMIT;"
-    )
+def _bring_up_to_date(connection: sqlite3.Connection) -> int:
+    """Carry out the steps that the database has not seen; its version then."""
+    for number in range(_version(connection), _VERSION):
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {STEPS[number]} PRAGMA user_version={number + 1}; COMMIT;"
+        )
+    return _version(connection)

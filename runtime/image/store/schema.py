@@ -1,0 +1,65 @@
+"""The tables of the store's database, as the steps that led to them.
+
+A database's version (`PRAGMA user_version`) is the number of steps it has seen; the others are
+carried out when it is opened. A step that was released is never changed: a new one follows it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_FIRST: Final = """
+CREATE TABLE layers (
+    diff_id TEXT PRIMARY KEY,
+    size INTEGER NOT NULL,           -- of the uncompressed tar
+    tree_boot TEXT,                  -- NULL: no tree; the boot it was made in, '' once checked
+    tree_lossy INTEGER NOT NULL DEFAULT 0   -- the tree lacks what we were not allowed to make
+) STRICT, WITHOUT ROWID;
+CREATE TABLE blobs (
+    digest TEXT PRIMARY KEY,
+    size INTEGER NOT NULL,
+    diff_id TEXT,                    -- NULL: not a layer
+    compressor TEXT NOT NULL,
+    media_type TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX blobs_of_layer ON blobs (diff_id);
+CREATE TABLE images (
+    id TEXT PRIMARY KEY,
+    config BLOB NOT NULL             -- as it came: its digest is the ID
+) STRICT, WITHOUT ROWID;
+CREATE TABLE image_layers (
+    image TEXT NOT NULL REFERENCES images ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    diff_id TEXT NOT NULL,
+    PRIMARY KEY (image, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX images_of_layer ON image_layers (diff_id);
+CREATE TABLE names (
+    name TEXT PRIMARY KEY,           -- domain/path:tag or domain/path@digest
+    image TEXT NOT NULL REFERENCES images ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+CREATE INDEX names_of_image ON names (image);
+CREATE TABLE leases (
+    owner TEXT NOT NULL,
+    diff_id TEXT NOT NULL,
+    PRIMARY KEY (owner, diff_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE records (
+    key TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    components TEXT NOT NULL,
+    diff_id TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    last_used INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX records_of_layer ON records (diff_id);
+CREATE INDEX records_of_kind ON records (kind, last_used);
+CREATE TABLE memos (
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (kind, key)
+) STRICT, WITHOUT ROWID;
+"""
+
+STEPS: Final = (_FIRST,)
