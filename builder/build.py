@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import grammar
+from builder.cache.dependencies import Images, images_used
 from builder.events import BuildFinished, Emit, Noticed
 from builder.execution.execute import Executor
 from builder.execution.leftovers import Leftovers
@@ -21,7 +22,7 @@ from builder.plan.frontend import foreign_syntax
 from builder.plan.named_contexts import LAYOUT, NamedContexts
 from builder.plan.platforms import check_runnable
 from builder.plan.steps import Plan
-from builder.sources.context import find_ignore_file, open_context
+from builder.sources.context import FileStamp, find_ignore_file, open_context
 from builder.sources.downloads import Credentials
 from builder.sources.fetcher import Fetcher
 from builder.sources.inputs import Inputs
@@ -142,24 +143,39 @@ def ignored(request: BuildRequest) -> Patterns | None:
     return None if found is None else found.patterns
 
 
-def build(request: BuildRequest, store: Store, sandbox: SandboxServer, emit: Emit) -> Result:
-    """Build an image, store and name it, and write it out; its ID, names and manifest.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A build's result, and what it came from.
+
+    `seen` is every file of the contexts that was looked at, by its full path; `images` those the
+    plan stands on (`None`: there is more than files and images); `keys` those of the steps.
+    """
+
+    result: Result
+    seen: Mapping[bytes, FileStamp | None]
+    images: Images | None
+    keys: tuple[str, ...]
+
+
+def build(request: BuildRequest, store: Store, sandbox: SandboxServer, emit: Emit) -> Built:
+    """Build an image, store and name it, and write it out.
 
     On an error nothing is named or written; steps that were done stay in the cache.
     """
     began = time.monotonic()
     planned, findings = make_plan(request, store, emit)
     try:
-        result = _carry_out(planned, request, store, sandbox, emit)
-        emit(BuildFinished(image_id=result.image_id, seconds=time.monotonic() - began))
+        built = _carry_out(planned, request, store, sandbox, emit)
+        seconds = time.monotonic() - began
+        emit(BuildFinished(image_id=built.result.image_id, seconds=seconds))
     finally:
         warn(findings, emit)
-    return result
+    return built
 
 
 def _carry_out(
     planned: Plan, request: BuildRequest, store: Store, sandbox: SandboxServer, emit: Emit
-) -> Result:
+) -> Built:
     check_runnable(planned, default_platform())
     with ExitStack() as stack:
         context = request.layers
@@ -182,11 +198,14 @@ def _carry_out(
         )
         config = executor.execute()
         image_id = store.put_image(config)
-    return export(
+    result = export(
         store,
         image_id,
         names=request.names,
         outputs=request.outputs,
         annotations=request.annotations,
         emit=emit,
+    )
+    return Built(
+        result=result, seen=inputs.seen(), images=images_used(planned), keys=executor.keys()
     )

@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from builder.commands.failures import report
+from builder.start import default_root
 from builder.version import installed_version
 
 _COMMANDS = {
@@ -52,14 +53,6 @@ class _Commands(click.Group):
         return command
 
 
-def _default_root() -> str:
-    """Where the store lies (DESIGN §5): the system's for root, the user's own for others."""
-    if os.geteuid() == 0:
-        return "/var/lib/lamina"
-    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
-    return os.path.join(data, "lamina")
-
-
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
         click.echo(f"lamina {installed_version()}")
@@ -88,7 +81,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
 @click.pass_context
 def lamina(ctx: click.Context, root: str | None) -> None:
     """Build container images from Dockerfiles and run them: no daemon, no root needed."""
-    ctx.obj = root or _default_root()
+    ctx.obj = root or default_root()
 
 
 class Terminated(BaseException):

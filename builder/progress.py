@@ -27,6 +27,8 @@ from builder.events import (
 )
 from grammar.errors import printable
 
+WholeEvent = BaseUsed | StepStarted | StepCached | Noticed | Warned | Exported | BuildFinished
+
 
 class Progress(Protocol):
     """A reader of events; called from several threads."""
@@ -58,13 +60,6 @@ class PlainProgress:
 
     def _lines(self, event: Event) -> list[str]:
         match event:
-            case BaseUsed() | StepStarted():
-                return [f"#{event.number} [{event.label}] {event.text}"]
-            case StepCached():
-                return [
-                    f"#{event.number} [{event.label}] {event.text}",
-                    f"#{event.number} CACHED",
-                ]
             case StepOutput():
                 return self._output(event)
             case StepFinished():
@@ -73,17 +68,8 @@ class PlainProgress:
             case StepEnded():
                 word = "CANCELED" if event.cancelled else f"ERROR: {event.message}"
                 return [*self._rest(event.number), f"#{event.number} {word}"]
-            case Noticed():
-                where = f" ({event.span})" if event.span else ""
-                return [f"WARNING: {event.message}{where}"]
-            case Warned():
-                return [f"WARN: {event.rule}: {event.message} (line {event.span.first})"]
-            case Exported():
-                return [f"{event.what} {event.seconds:.1f}s"]
-            case BuildFinished():
-                return [f"built {event.image_id} in {event.seconds:.1f}s"]
             case _:
-                assert_never(event)
+                return plain_lines(event)
 
     def _output(self, event: StepOutput) -> list[str]:
         """The whole lines in what a command wrote; the rest waits for its end of line."""
@@ -107,6 +93,31 @@ def _output_line(number: int, seconds: float, line: bytes) -> str:
     """A line that a command wrote; its control characters must not reach the terminal."""
     text = line.decode("utf-8", "replace").rstrip("\r")
     return f"#{number} {seconds:.3f} {printable(text)}"
+
+
+def plain_lines(event: WholeEvent) -> list[str]:
+    """The lines of an event that needs no other to be shown."""
+    match event:
+        case BaseUsed() | StepStarted():
+            return [f"#{event.number} [{event.label}] {event.text}"]
+        case StepCached():
+            return cached_lines(event.number, event.label, event.text)
+        case Noticed():
+            where = f" ({event.span})" if event.span else ""
+            return [f"WARNING: {event.message}{where}"]
+        case Warned():
+            return [f"WARN: {event.rule}: {event.message} (line {event.span.first})"]
+        case Exported():
+            return [f"{event.what} {event.seconds:.1f}s"]
+        case BuildFinished():
+            return [f"built {event.image_id} in {event.seconds:.1f}s"]
+        case _:
+            assert_never(event)
+
+
+def cached_lines(number: int, label: str, text: str) -> list[str]:
+    """The lines of a step that did not have to run."""
+    return [f"#{number} [{label}] {text}", f"#{number} CACHED"]
 
 
 class JsonProgress:

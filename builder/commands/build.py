@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +30,7 @@ from builder.commands.calls import (
 from builder.commands.failures import explain, say
 from builder.commands.lint import check_build
 from builder.commands.opened import opened_engine, opened_store
+from builder.commands.remembering import Notes, is_replayable, remember
 from builder.commands.values import host_address, key_value, size_in_bytes, variables
 from builder.errors import BuildError, OptionError, StepFailed
 from builder.execution.authorities import read_authorities
@@ -76,24 +78,27 @@ from runtime.image.reference import Reference
 )  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Print the image's ID only.")
 @refused_options
-@click.pass_obj
-def build_command(root: str, /, **options: Any) -> int:
+@click.pass_context
+def build_command(ctx: click.Context, /, **options: Any) -> int:
     """Build an image from a Dockerfile and the files in CONTEXT.
 
     CONTEXT is a directory, - or a file for an archive (- also for a Dockerfile), a git repository
     (https://….git#REF:DIRECTORY) or the URL of an archive or of a Dockerfile.
     """
+    began = time.time_ns()
+    root: str = ctx.obj
     context, file = options["context"], options["file"]
     if is_directory_context(context):
-        return _build(root, _request(read_dockerfile(context, file), options), options)
+        return _build(ctx, began, _request(read_dockerfile(context, file), options))
     with opened_store(root) as store:
         fetcher = Fetcher(store, _credentials(options))
         given = fetch_context(context, file, store=store, fetcher=fetcher, stdin=sys.stdin.buffer)
         request = replace(_request(given.source, options), layers=given.layers)
-        return _build(root, request, options)
+        return _build(ctx, began, request)
 
 
-def _build(root: str, request: BuildRequest, options: dict[str, Any]) -> int:
+def _build(ctx: click.Context, began: int, request: BuildRequest) -> int:
+    root, options = ctx.obj, ctx.params
     source = request.source
     call = parse_call(options["call"])
     if options["check"] and call.method not in ("build", "check"):
@@ -106,7 +111,13 @@ def _build(root: str, request: BuildRequest, options: dict[str, Any]) -> int:
             click.echo(_answer(root, call, request, progress))
             return 0
         with opened_engine(root) as engine:
-            result = build(request, engine.store, engine.sandbox, progress)
+            notes = Notes(progress)
+            built = build(request, engine.store, engine.sandbox, notes)
+            if is_replayable(ctx):
+                remember(
+                    engine.store, request, options["file"], built, notes, began,
+                    quiet=options["quiet"],
+                )  # fmt: skip
     except DockerfileError as error:
         explain(str(error), text=source.text, span=error.span, hint=error.hint)
         return 1
@@ -119,7 +130,7 @@ def _build(root: str, request: BuildRequest, options: dict[str, Any]) -> int:
     except BuildError as error:
         explain(error.message, text=source.text, span=error.span, hint=error.hint)
         return 1
-    _finish(result, options)
+    _finish(built.result, options)
     return 0
 
 

@@ -81,6 +81,7 @@ class Executor:
         self._turns = Turns()
         self._results: dict[int, Future[ImageConfig]] = {s.index: Future() for s in plan.stages}
         self._places = _places(plan)
+        self._keys: list[str] = []
         self._run = RunRunner(
             store=store,
             sandbox=sandbox,
@@ -113,6 +114,10 @@ class Executor:
             if failure is not None and not isinstance(failure, Cancelled):
                 raise failure
         return self._results[self._plan.target.index].result()
+
+    def keys(self) -> tuple[str, ...]:
+        """The keys that steps were found by, or that they were remembered under."""
+        return tuple(self._keys)
 
     def cancel(self) -> None:
         """Stop: running commands are killed, steps not yet begun are not."""
@@ -251,6 +256,7 @@ class Executor:
                 known = self._known(keys[-1]) if use_cache else None
                 if known is not None:
                     self._remember(work.key, known.diff_id)
+            self._keys += [key.digest for key in keys]
             if known is not None:
                 return known
             start()

@@ -41,19 +41,25 @@ class FileStamp:
 
 
 class Context:
-    """A build context on disk. `stamps` holds what was seen of each regular file on the way."""
+    """A build context on disk.
+
+    `stamps` holds what was seen on the way: of each file and folder its stamp, `None` of what was
+    asked for and is not there. What is ignored is not in it, but the folders it lies in are.
+    """
 
     def __init__(self, root: str, patterns: Patterns | None = None) -> None:
         self.root = os.fsencode(os.path.realpath(root))
-        self.stamps: dict[bytes, FileStamp] = {}
+        self.stamps: dict[bytes, FileStamp | None] = {}
         self._patterns = patterns
         self._visible: dict[bytes, bool] = {}
 
     def lstat(self, path: bytes) -> Entry | None:
         """What is at a path; `None` where nothing is, or where it is ignored."""
+        full = join(self.root, path)
         try:
-            status = os.lstat(join(self.root, path))
+            status = os.lstat(full)
         except (FileNotFoundError, NotADirectoryError):
+            self.stamps[full] = None
             return None
         if path and not self._included(path, status):
             return None
@@ -82,7 +88,10 @@ class Context:
         """The entries of one folder, sorted by name."""
         found: list[Entry] = []
         patterns = self._patterns
-        with os.scandir(join(self.root, folder)) as names:
+        full = join(self.root, folder)
+        # Before it is read: names that come or go later change its times.
+        self.stamps[full] = _stamp(os.lstat(full))
+        with os.scandir(full) as names:
             for name in names:
                 path = join(folder, name.name)
                 status = name.stat(follow_symlinks=False)
@@ -113,14 +122,7 @@ class Context:
             return None
         full = join(self.root, path)
         regular = kind is Kind.REGULAR
-        if regular:
-            self.stamps[full] = FileStamp(
-                status.st_dev,
-                status.st_ino,
-                status.st_size,
-                status.st_mtime_ns,
-                status.st_ctime_ns,
-            )
+        self.stamps[full] = _stamp(status)
         linked = regular and status.st_nlink > 1
         return Entry(
             path=path,
@@ -139,6 +141,12 @@ def _path(entry: Entry) -> bytes:
     return entry.path
 
 
+def _stamp(status: os.stat_result) -> FileStamp:
+    return FileStamp(
+        status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class IgnoreFile:
     """An ignore file: its path and what it says."""
@@ -153,6 +161,11 @@ def open_context(root: str, dockerfile: str) -> Context:
     return Context(root, None if ignore is None else ignore.patterns)
 
 
+def ignore_files(root: str, dockerfile: str) -> tuple[str, str]:
+    """Where the ignore file of a context can be; the first that exists is taken."""
+    return dockerfile + ".dockerignore", os.path.join(root, ".dockerignore")
+
+
 def find_ignore_file(root: str, dockerfile: str) -> IgnoreFile | None:
     """The ignore file of the context in a directory, if there is one.
 
@@ -162,7 +175,7 @@ def find_ignore_file(root: str, dockerfile: str) -> IgnoreFile | None:
     if not os.path.isdir(root):
         what = "is not a directory" if os.path.exists(root) else "not found"
         raise ContextError(f"unable to prepare context: path {root!r} {what}")
-    for name in (dockerfile + ".dockerignore", os.path.join(root, ".dockerignore")):
+    for name in ignore_files(root, dockerfile):
         try:
             with open(name, encoding="utf-8", errors="surrogateescape") as file:
                 text = file.read(_MOST_IGNORE)

@@ -43,6 +43,7 @@ class ContextFingerprints:
         assert isinstance(entry.content, FileSource)
         path = entry.content.path
         stamp = self._context.stamps[path]
+        assert stamp is not None
         known = self._known.get(path)
         if known is not None and known[0] == stamp:
             self._seen[path] = known

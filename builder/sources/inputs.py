@@ -16,7 +16,7 @@ from builder.plan.steps import (
     FromStage,
     Input,
 )
-from builder.sources.context import Context, open_context
+from builder.sources.context import Context, FileStamp, open_context
 from builder.sources.fetcher import Fetcher
 from builder.sources.fingerprint import (
     ContextFingerprints,
@@ -150,6 +150,13 @@ class Inputs:
             found = ContextFingerprints(context, unpack_known(memo) if memo else {})
             found = self._fingerprints.setdefault(context.root, found)
         return found.digest(entry).hex()
+
+    def seen(self) -> dict[bytes, FileStamp | None]:
+        """What was looked at in directories, by its full path."""
+        seen: dict[bytes, FileStamp | None] = {}
+        for context in self._directories:
+            seen.update(context.stamps)
+        return seen
 
     def save(self) -> None:
         """Remember the fingerprints of the contexts' files for the next build."""

@@ -25,6 +25,13 @@ class Source:
         return self.data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
 
 
+def candidates(context: str, file: str | None) -> tuple[str, str]:
+    """Where the Dockerfile can be; the first that exists is taken."""
+    if file is None:
+        return os.path.join(context, "Dockerfile"), os.path.join(context, "dockerfile")
+    return file, os.path.join(context, file)
+
+
 def read_dockerfile(context: str, file: str | None) -> Source:
     """The Dockerfile of a build: `file`, or `Dockerfile` (or `dockerfile`) in the context.
 
@@ -33,11 +40,7 @@ def read_dockerfile(context: str, file: str | None) -> Source:
     """
     if file == "-":
         return Source("-", "Dockerfile", sys.stdin.buffer.read(_MOST))
-    if file is None:
-        candidates = [os.path.join(context, name) for name in ("Dockerfile", "dockerfile")]
-    else:
-        candidates = [file, os.path.join(context, file)]
-    for path in candidates:
+    for path in candidates(context, file):
         try:
             with open(path, "rb") as opened:
                 data = opened.read(_MOST + 1)
@@ -50,5 +53,5 @@ def read_dockerfile(context: str, file: str | None) -> Source:
         return Source(path, os.path.basename(path), data)
     raise ContextError(
         f"failed to read dockerfile: open {file or 'Dockerfile'}: no such file or directory",
-        hint=f"looked for {' and '.join(candidates)}; give another with --file",
+        hint=f"looked for {' and '.join(candidates(context, file))}; give another with --file",
     )

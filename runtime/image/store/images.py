@@ -89,7 +89,7 @@ class Images:
             if not self._exists(image_id):
                 raise ImageNotFound(image_id)
             self._database.execute(
-                "INSERT OR REPLACE INTO names VALUES (?, ?)", (_row_name(name), image_id)
+                "INSERT OR REPLACE INTO names VALUES (?, ?)", (row_name(name), image_id)
             )
 
     def get(self, name_or_id: str) -> Image:
@@ -136,7 +136,7 @@ class Images:
             raise ImageReferenced(image_id, [each.tagged() for each in names])
         gone = names if name is None else (name,)
         for each in gone:
-            self._database.execute("DELETE FROM names WHERE name = ?", (_row_name(each),))
+            self._database.execute("DELETE FROM names WHERE name = ?", (row_name(each),))
         if len(gone) < len(names):
             return Untagged(names=gone, image=None, layers=())
         layers = self._database.rows(
@@ -178,9 +178,9 @@ class Images:
         return tuple(Reference.parse(str(row[0])) for row in rows)
 
     def _by_name(self, name: Reference) -> tuple[Digest, Reference] | None:
-        row = self._database.row("SELECT image FROM names WHERE name = ?", (_row_name(name),))
+        row = self._database.row("SELECT image FROM names WHERE name = ?", (row_name(name),))
         if row is not None:
-            return Digest(str(row[0])), Reference.parse(_row_name(name))
+            return Digest(str(row[0])), Reference.parse(row_name(name))
         return None
 
     def _by_prefix(self, text: str) -> Digest | None:
@@ -211,7 +211,7 @@ class Images:
         return f"did you mean {close[0]}?" if close else None
 
 
-def _row_name(name: Reference) -> str:
+def row_name(name: Reference) -> str:
     """How a name is kept: with a digest, the tag says nothing (Docker's rule)."""
     if name.digest is not None:
         return f"{name.repository}@{name.digest}"

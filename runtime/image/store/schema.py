@@ -62,4 +62,21 @@ CREATE TABLE memos (
 ) STRICT, WITHOUT ROWID;
 """
 
-STEPS: Final = (_FIRST,)
+_REPLAYS: Final = """
+CREATE TABLE replays (
+    call TEXT PRIMARY KEY,           -- how a build was asked for: directory and arguments
+    last_used INTEGER NOT NULL,
+    conditions TEXT NOT NULL,        -- the program, its environment
+    stamps BLOB NOT NULL,            -- of the files it read
+    paths BLOB NOT NULL,
+    image TEXT NOT NULL REFERENCES images ON DELETE CASCADE,
+    names BLOB NOT NULL,
+    bases BLOB NOT NULL,
+    records BLOB NOT NULL,
+    lines BLOB NOT NULL,
+    quiet INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX replays_of_image ON replays (image);
+"""
+
+STEPS: Final = (_FIRST, _REPLAYS)

@@ -31,6 +31,7 @@ from runtime.image.store.locks import LockFile
 from runtime.image.store.paths import LOCK_CREATION, LOCK_USE, Paths
 from runtime.image.store.records import Record, Records
 from runtime.image.store.remove import remove_tree
+from runtime.image.store.replays import Remembered, put_remembered
 from runtime.image.store.workspace import Workspace, sweep, workspace
 
 if TYPE_CHECKING:
@@ -219,6 +220,9 @@ class Store:
 
     def put_memo(self, kind: str, key: str, value: bytes) -> None:
         self._records.put_memo(kind, key, value)
+
+    def remember(self, build: Remembered) -> None:
+        put_remembered(self._database, build)
 
     def _new_name(self) -> str:
         with self._space_lock:
