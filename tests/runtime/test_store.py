@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,8 @@ from runtime.image.layer.writer import LayerSum
 from runtime.image.model import History, ImageConfig
 from runtime.image.reference import Reference
 from runtime.image.store.database import Database
-from runtime.image.store.paths import LOCK_CREATION, Paths
+from runtime.image.store.locks import LockFile
+from runtime.image.store.paths import LOCK_CREATION, Paths, use_lock
 from runtime.image.store.store import Store, open_store
 
 NOWHERE = DiffID(sha256(b"no such layer"))
@@ -416,10 +418,11 @@ def test_what_a_record_or_a_lease_needs_stays(store: Store) -> None:
     assert store.has_layer(recorded)
 
 
-def test_nothing_is_taken_from_others_who_have_the_store_open(store: Store) -> None:
+def test_nothing_is_taken_from_others_who_use_it(store: Store) -> None:
     layer = add_tree(store)
     image_id = put_image(store, layer, name="app")
-    with open_store(store.root):
+    with open_store(store.root) as other:
+        other.image("app")
         removed = store.remove_image("app")
         assert (removed.images, removed.layers) == ((image_id,), ())
         assert removed.postponed
@@ -430,11 +433,46 @@ def test_nothing_is_taken_from_others_who_have_the_store_open(store: Store) -> N
 
 
 def test_a_removal_does_not_lose_its_own_lock(store: Store) -> None:
-    put_image(store, add_tree(store), name="app")
-    with open_store(store.root):
+    layer = add_tree(store)
+    put_image(store, layer, name="app")
+    with open_store(store.root) as other:
+        assert other.has_layer(layer)
         assert store.remove_image("app").postponed
     with open_store(store.root) as other:
         assert other.collect().postponed
+
+
+def test_what_others_do_not_use_goes_while_they_have_the_store_open(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    with open_store(root) as store:
+        used, unused = add_tree(store, "used"), add_tree(store, "unused")
+        stray, held = store.put_blob(b"of nothing"), sha256(b"being made")
+    with open_store(root) as one, open_store(root) as other:
+        assert one.has_layer(used)
+        assert one.put_blob(b"being made") == held
+        collected = other.collect()
+        assert (collected.layers, collected.postponed) == ((unused,), True)
+        assert not os.path.exists(other.blob_path(stray))
+        assert one.has_layer(used)
+        assert one.read_blob(held, 100) == b"being made"
+    with open_store(root) as other:
+        assert other.collect().layers == (used,)
+
+
+def test_what_is_just_being_removed_is_waited_for(tmp_path: Path) -> None:
+    with open_store(str(tmp_path)) as store:
+        layer = add_tree(store)
+    remover = LockFile(Paths(store.root).lock)
+    with closing(remover), open_store(str(tmp_path)) as other:
+        assert remover.try_take(use_lock(layer))
+        found: list[bool] = []
+        thread = threading.Thread(target=lambda: found.append(other.has_layer(layer)))
+        thread.start()
+        os.rename(Paths(store.root).tree(layer), f"{store.root}/work/gone")
+        assert found == []
+        remover.let_go(use_lock(layer))
+        thread.join()
+    assert found == [False]
 
 
 def test_a_collection_leaves_no_stray_blobs(store: Store) -> None:

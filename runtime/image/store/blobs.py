@@ -11,6 +11,7 @@ from typing import BinaryIO, Final
 from runtime.image.digest import DiffID, Digest, sha256
 from runtime.image.errors import BlobCorrupt, BlobMissing, StoreError
 from runtime.image.store.database import Database
+from runtime.image.store.holds import Holds
 from runtime.image.store.paths import Paths
 
 _CHUNK: Final = 1 << 20
@@ -19,9 +20,12 @@ _CHUNK: Final = 1 << 20
 class Blobs:
     """The blobs of a store. `new_name` gives paths for files in the making."""
 
-    def __init__(self, paths: Paths, database: Database, new_name: Callable[[], str]) -> None:
+    def __init__(
+        self, paths: Paths, database: Database, holds: Holds, new_name: Callable[[], str]
+    ) -> None:
         self._paths = paths
         self._database = database
+        self._holds = holds
         self._new_name = new_name
 
     def path(self, digest: Digest) -> str:
@@ -53,6 +57,7 @@ class Blobs:
         compressor: str = "",
     ) -> None:
         """Move a finished file in. The caller has computed the digest; the file is gone after."""
+        self._holds.hold(digest, *([] if diff_id is None else [diff_id]))
         target = self.path(digest)
         if _size(target) == size and self._has_row(digest):
             os.unlink(path)
@@ -111,6 +116,7 @@ class Blobs:
         return self._database.row("SELECT 1 FROM blobs WHERE digest = ?", (digest,)) is not None
 
     def _open(self, digest: Digest) -> BinaryIO:
+        self._holds.hold(digest)
         try:
             return open(self.path(digest), "rb")
         except FileNotFoundError:

@@ -1,92 +1,114 @@
 """Taking away what nothing refers to.
 
-This runs while nobody else has the store open, so no file can be in use or about to be named.
-Rows go first, then files: killed in between, files without a row are left, which the next
-collection finds.
+What is removed is had alone (`runtime.image.store.holds`) while its references are looked at and
+it goes. Rows go first, then files: killed in between, files without a row are left, which the
+next collection finds.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Final
 
 from runtime.image.digest import DiffID, Digest
 from runtime.image.store.blobs import unlink_if_there
 from runtime.image.store.database import Database
+from runtime.image.store.holds import Holds
 from runtime.image.store.paths import Paths
+
+_NAME: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
     """What a collection took away, and the trees that are still to be removed.
 
-    `bytes` is exact for blobs; a tree counts as much as its tar.
+    `bytes` is exact for blobs; a tree counts as much as its tar. `postponed`: something that
+    nothing refers to is in use by another process.
     """
 
     layers: tuple[DiffID, ...]
     bytes: int
     trash: tuple[str, ...]
+    postponed: bool
 
 
 def collect(
     paths: Paths,
     database: Database,
+    holds: Holds,
     new_name: Callable[[], str],
     only: Collection[DiffID] | None = None,
 ) -> Collected:
     """Remove the layers that no image, record or lease refers to (of `only`, if given).
 
     Without `only`, blobs that belong to nothing go as well. Trees are just moved to `trash`:
-    removing them takes long and needs no lock. The caller has the store alone.
+    removing them takes long and needs no lock.
     """
-    used = _used_layers(database)
-    present = _present_layers(paths, database)
-    gone = sorted(diff_id for diff_id in present - used if only is None or diff_id in only)
-    blobs = _blobs_of(database, gone)
+    layers = _unused_layers(paths, database, only)
+    strays = _stray_blobs(paths, database) if only is None else set()
+    with holds.taking(sorted(layers | strays)) as taken:
+        # What is had alone gets no new reference; those it got until then are seen now.
+        gone = sorted(_unused_layers(paths, database, only).intersection(taken))
+        blobs = sorted(_stray_blobs(paths, database).intersection(taken) & strays)
+        size, trash = _remove(paths, database, new_name, gone, blobs)
+    return Collected(
+        layers=tuple(gone),
+        bytes=size,
+        trash=tuple(trash),
+        postponed=not (layers | strays).issubset(taken),
+    )
+
+
+def _remove(
+    paths: Paths,
+    database: Database,
+    new_name: Callable[[], str],
+    layers: Collection[DiffID],
+    strays: Collection[Digest],
+) -> tuple[int, list[str]]:
     freed = 0
+    blobs = [*_blobs_of(database, layers), *strays]
     with database.transaction():
-        for diff_id in gone:
+        for diff_id in layers:
             freed += _tree_size(paths, database, diff_id)
             database.execute("DELETE FROM layers WHERE diff_id = ?", (diff_id,))
             database.execute("DELETE FROM blobs WHERE diff_id = ?", (diff_id,))
-        if only is None:
-            stray = _stray_blobs(paths, database, used)
-            for digest in stray:
-                database.execute("DELETE FROM blobs WHERE digest = ?", (digest,))
-            blobs += stray
+        for digest in strays:
+            database.execute("DELETE FROM blobs WHERE digest = ?", (digest,))
     trash = []
-    for diff_id in gone:
+    for diff_id in layers:
         if os.path.lexists(paths.tree(diff_id)):
             trash.append(new_name())
             os.rename(paths.tree(diff_id), trash[-1])
     for digest in blobs:
         freed += _file_size(paths.blob(digest))
         unlink_if_there(paths.blob(digest))
-    return Collected(layers=tuple(gone), bytes=freed, trash=tuple(trash))
+    return freed, trash
 
 
-def any_unused(database: Database, layers: Collection[DiffID]) -> bool:
-    """Whether a collection would take one of these layers."""
-    return not _used_layers(database).issuperset(layers)
-
-
-def _used_layers(database: Database) -> set[DiffID]:
+def _unused_layers(
+    paths: Paths, database: Database, only: Collection[DiffID] | None
+) -> set[DiffID]:
+    """Layers in any form, or with just a row, that nothing refers to."""
+    rows = database.rows(
+        "SELECT diff_id FROM layers UNION SELECT diff_id FROM blobs WHERE diff_id IS NOT NULL"
+    )
+    present = {DiffID(str(row[0])) for row in rows} | {DiffID(n) for n in named_in(paths.trees)}
     rows = database.rows(
         "SELECT diff_id FROM image_layers UNION SELECT diff_id FROM records"
         " UNION SELECT diff_id FROM leases"
     )
-    return {DiffID(str(row[0])) for row in rows}
+    unused = present - {DiffID(str(row[0])) for row in rows}
+    return unused if only is None else unused.intersection(only)
 
 
-def _present_layers(paths: Paths, database: Database) -> set[DiffID]:
-    rows = database.rows("SELECT diff_id, digest FROM blobs WHERE diff_id IS NOT NULL")
-    present = {
-        DiffID(str(diff_id))
-        for diff_id, digest in rows
-        if os.path.lexists(paths.blob(Digest(str(digest))))
-    }
-    return present | {DiffID("sha256:" + name) for name in os.listdir(paths.trees)}
+def named_in(folder: str) -> list[str]:
+    """What in a folder has a digest for a name; what does not is none of ours."""
+    return ["sha256:" + name for name in os.listdir(folder) if _NAME.fullmatch(name)]
 
 
 def _blobs_of(database: Database, layers: Collection[DiffID]) -> list[Digest]:
@@ -97,12 +119,10 @@ def _blobs_of(database: Database, layers: Collection[DiffID]) -> list[Digest]:
     return blobs
 
 
-def _stray_blobs(paths: Paths, database: Database, used: Collection[DiffID]) -> list[Digest]:
-    """Blob files that belong to no layer in use."""
-    rows = database.rows("SELECT digest, diff_id FROM blobs WHERE diff_id IS NOT NULL")
-    kept = {digest for digest, diff_id in rows if diff_id in used}
-    names = ("sha256:" + name for name in os.listdir(paths.blobs))
-    return [Digest(name) for name in names if name not in kept]
+def _stray_blobs(paths: Paths, database: Database) -> set[Digest]:
+    """Blob files that belong to no layer."""
+    rows = database.rows("SELECT digest FROM blobs WHERE diff_id IS NOT NULL")
+    return {Digest(name) for name in named_in(paths.blobs)} - {Digest(str(row[0])) for row in rows}
 
 
 def _tree_size(paths: Paths, database: Database, diff_id: DiffID) -> int:

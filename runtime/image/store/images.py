@@ -20,6 +20,7 @@ from runtime.image.errors import (
 from runtime.image.model import ImageConfig
 from runtime.image.reference import Reference
 from runtime.image.store.database import Database
+from runtime.image.store.holds import Holds
 
 CONFIG_LIMIT: Final = 8 << 20
 """Of an image's config, in bytes; Docker's tools stop at four."""
@@ -53,8 +54,11 @@ class Untagged:
 class Images:
     """The images of a store."""
 
-    def __init__(self, database: Database, has_layer: Callable[[DiffID], bool]) -> None:
+    def __init__(
+        self, database: Database, holds: Holds, has_layer: Callable[[DiffID], bool]
+    ) -> None:
         self._database = database
+        self._holds = holds
         self._has_layer = has_layer
 
     def put(self, config: ImageConfig | bytes) -> Digest:
@@ -72,6 +76,7 @@ class Images:
             if not self._has_layer(diff_id):
                 raise StoreError(f"layer {diff_id} of the image is not in the store")
         image_id = sha256(data)
+        self._holds.hold(image_id)
         with self._database.transaction():
             if not self._database.execute(
                 "INSERT OR IGNORE INTO images VALUES (?, ?)", (image_id, data)
@@ -93,8 +98,17 @@ class Images:
             )
 
     def get(self, name_or_id: str) -> Image:
-        """The image of a name, an ID, or the beginning of just one ID; `ImageNotFound`."""
-        return self._load(self.resolve(name_or_id)[0])
+        """The image of a name, an ID, or the beginning of just one ID; `ImageNotFound`.
+
+        Its layers stay while we have the store open, whatever becomes of the image.
+        """
+        image_id = self.resolve(name_or_id)[0]
+        self._holds.hold(image_id)
+        image = self._load(image_id)
+        self._holds.hold(*image.config.diff_ids)
+        if not self._exists(image_id):
+            raise ImageNotFound(image_id)
+        return image
 
     def all(self) -> list[Image]:
         """Every image, by its names, those without a name last."""

@@ -23,6 +23,7 @@ from runtime.image.errors import BlobCorrupt, BlobMissing, LayerError
 from runtime.image.manifest import MEDIA_TYPE_LAYER, Descriptor
 from runtime.image.store.blobs import Blobs, unlink_if_there
 from runtime.image.store.database import Database
+from runtime.image.store.holds import Holds
 from runtime.image.store.locks import locked
 from runtime.image.store.paths import Paths, layer_lock
 from runtime.image.store.remove import remove_tree
@@ -43,16 +44,23 @@ class Layers:
     """The layers of a store. `new_name` gives paths for files and directories in the making."""
 
     def __init__(
-        self, paths: Paths, database: Database, blobs: Blobs, new_name: Callable[[], str]
+        self,
+        paths: Paths,
+        database: Database,
+        blobs: Blobs,
+        holds: Holds,
+        new_name: Callable[[], str],
     ) -> None:
         self._paths = paths
         self._database = database
         self._blobs = blobs
+        self._holds = holds
         self._new_name = new_name
         self._trees = Trees(paths, database, new_name)
 
     def has(self, diff_id: DiffID) -> bool:
-        """Whether a layer is there in any form."""
+        """Whether a layer is there in any form. Then it stays while we have the store open."""
+        self._holds.hold(diff_id)
         return self._has_tree(diff_id) or any(self._blobs_of(diff_id))
 
     def add_tree(self, layer: LayerSum, tree: str) -> None:
@@ -60,6 +68,7 @@ class Layers:
 
         The caller vouches for the sum, and for nobody writing to the tree any more.
         """
+        self._holds.hold(layer.diff_id)
         with self._locked(layer.diff_id):
             self._trees.publish(layer.diff_id, tree, layer.size, lossy=False)
 
@@ -75,6 +84,7 @@ class Layers:
         """
         from runtime.image.layer.view import TarForm, TreeForm
 
+        self._holds.hold(diff_id)
         if self._has_tree(diff_id) and not self._trees.is_lossy(diff_id):
             return TreeForm(self._paths.tree(diff_id))
         raw = self._paths.blob(diff_id)
@@ -90,6 +100,7 @@ class Layers:
 
     def tree(self, diff_id: DiffID) -> str:
         """The path of the layer's tree, which is made from a blob if it has to be."""
+        self._holds.hold(diff_id)
         if not self._trees.is_trusted(diff_id):
             with self._locked(diff_id):
                 if not self._trees.check(diff_id):
@@ -103,6 +114,7 @@ class Layers:
         """
         from runtime.image.layer.compression import compressor_id
 
+        self._holds.hold(diff_id)
         media_type = _media_type(compression)
         compressor = compressor_id(compression)
         found = self._find_blob(diff_id, media_type, compressor)

@@ -44,6 +44,10 @@ class LockFile:
             raise
         return True
 
+    def let_go(self, position: int) -> None:
+        """Free the byte."""
+        fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, position))
+
     def close(self) -> None:
         os.close(self._fd)
 

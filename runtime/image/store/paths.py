@@ -8,10 +8,11 @@ from typing import Final
 from runtime.image.digest import DiffID, Digest, encoded
 
 LOCK_USE: Final = 0
-"""Shared by whoever has the store open, taken alone to remove layers."""
+"""Shared by whoever has the store open, taken alone to mend its database."""
 LOCK_CREATION: Final = 1
 """Taken to create the database."""
 _LOCK_LAYERS: Final = 1 << 60
+_LOCK_USES: Final = 1 << 61
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,5 +53,14 @@ class Paths:
 
 
 def layer_lock(diff_id: DiffID) -> int:
-    """The byte of the lock file that stands for a layer."""
-    return _LOCK_LAYERS + int(encoded(diff_id)[:14], 16)
+    """The byte of the lock file that is taken to make a form of a layer."""
+    return _LOCK_LAYERS + _start(diff_id)
+
+
+def use_lock(name: Digest | DiffID) -> int:
+    """The byte of the lock file that is shared by whoever uses a layer, a blob or an image."""
+    return _LOCK_USES + _start(name)
+
+
+def _start(name: Digest | DiffID) -> int:
+    return int(encoded(name)[:14], 16)

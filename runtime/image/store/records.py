@@ -11,6 +11,7 @@ from typing import Final
 from runtime.image.digest import DiffID
 from runtime.image.json_bytes import canonical
 from runtime.image.store.database import Database, Row, Value
+from runtime.image.store.holds import Holds
 
 _TOUCH_AFTER_SECONDS: Final = 60
 
@@ -34,8 +35,11 @@ class Record:
 class Records:
     """The records and memos of a store."""
 
-    def __init__(self, database: Database, has_layer: Callable[[DiffID], bool]) -> None:
+    def __init__(
+        self, database: Database, holds: Holds, has_layer: Callable[[DiffID], bool]
+    ) -> None:
         self._database = database
+        self._holds = holds
         self._has_layer = has_layer
 
     def record(self, key: str) -> Record | None:
@@ -47,7 +51,8 @@ class Records:
         if not self._has_layer(record.diff_id):
             return None
         now = int(time.time())
-        if now - record.last_used > _TOUCH_AFTER_SECONDS:
+        # Either way: another machine's clock may have been ahead of ours.
+        if abs(now - record.last_used) > _TOUCH_AFTER_SECONDS:
             self._database.execute("UPDATE records SET last_used = ? WHERE key = ?", (now, key))
         return record
 
@@ -63,6 +68,7 @@ class Records:
         self, key: str, kind: str, components: Mapping[str, str], diff_id: DiffID
     ) -> None:
         """Remember what a step gave, instead of what it may have given before."""
+        self._holds.hold(diff_id)
         now = int(time.time())
         values: tuple[Value, ...] = (key, kind, _text(components), diff_id, now, now)
         self._database.execute(

@@ -4,9 +4,9 @@ Any number of processes and threads use one store at the same time. A process th
 a sound store: everything is made aside and renamed into place, rows follow files, and what was
 being made is removed by whoever opens the store next.
 
-An open store holds a shared lock. Layers are removed only by who can have that lock alone, so a
-layer never goes while any other build or container may be using it. A container that is kept
-without a process of its own holds a lease on its layers.
+What an open store has looked for it holds (`runtime.image.store.holds`): no other process removes
+it until the store is closed, while everything else can go at any time. A container holds a lease
+on its layers, with or without a process that has the store open.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from runtime.image.errors import StoreError
 from runtime.image.model import ImageConfig
 from runtime.image.reference import Reference
 from runtime.image.store.blobs import Blobs
-from runtime.image.store.collect import any_unused, collect
+from runtime.image.store.collect import collect
 from runtime.image.store.database import Database
+from runtime.image.store.holds import Holds
 from runtime.image.store.images import Image, Images
 from runtime.image.store.layers import Layers
 from runtime.image.store.locks import LockFile
@@ -45,14 +46,14 @@ __all__ = ["Image", "Record", "Removed", "Store", "open_store"]
 _VERSION: Final = b'{"store":1}\n'
 _OWN_NAMES: Final = frozenset(
     ("version", "lock", "store.db", "store.db-wal", "store.db-shm", "store.db-journal")
-) | {"blobs", "trees", "work", "containers"}
+) | {"blobs", "trees", "work", "containers", "caches"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removed:
     """What a removal took away.
 
-    `postponed`: the store was in use elsewhere, so layers that nothing refers to are still there.
+    `postponed`: layers that nothing refers to are still there, for another process uses them.
     """
 
     untagged: tuple[Reference, ...] = ()
@@ -80,10 +81,11 @@ class Store:
         _create(self._paths)
         self._use = LockFile(self._paths.lock)
         self._database = Database(self._paths.database, self._paths.lock, LOCK_CREATION)
-        self._blobs = Blobs(self._paths, self._database, self._new_name)
-        self._layers = Layers(self._paths, self._database, self._blobs, self._new_name)
-        self._images = Images(self._database, self._layers.has)
-        self._records = Records(self._database, self._layers.has)
+        self._holds = holds = Holds(self._use)
+        self._blobs = Blobs(self._paths, self._database, holds, self._new_name)
+        self._layers = Layers(self._paths, self._database, self._blobs, holds, self._new_name)
+        self._images = Images(self._database, holds, self._layers.has)
+        self._records = Records(self._database, holds, self._layers.has)
         try:
             self._use.share(LOCK_USE)
             if sweep(self._paths.work):
@@ -185,13 +187,17 @@ class Store:
         )
 
     def collect(self) -> Removed:
-        """Remove all layers and blobs that nothing refers to, if nobody else uses the store."""
+        """Remove all layers and blobs that nothing refers to and no other process uses.
+
+        Not while other threads of this process use the store.
+        """
         return self._collect(None)
 
     # What keeps layers that no image has.
 
     def lease(self, owner: str, diff_ids: Sequence[DiffID]) -> None:
         """Keep layers until `owner` lets them go, whatever becomes of processes and images."""
+        self._holds.hold(*diff_ids)
         with self._database.transaction():
             for diff_id in diff_ids:
                 self._database.execute(
@@ -231,16 +237,12 @@ class Store:
             return self._space.new_name()
 
     def _collect(self, only: Sequence[DiffID] | None) -> Removed:
-        if not self._use.try_take(LOCK_USE):
-            postponed = only is None or any_unused(self._database, only)
-            return Removed(postponed=postponed)
-        try:
-            self._layers.forget()
-            collected = collect(self._paths, self._database, self._new_name, only)
-        finally:
-            self._use.share(LOCK_USE)
+        self._layers.forget()
+        collected = collect(self._paths, self._database, self._holds, self._new_name, only)
         _remove_all(collected.trash)
-        return Removed(layers=collected.layers, bytes=collected.bytes)
+        return Removed(
+            layers=collected.layers, bytes=collected.bytes, postponed=collected.postponed
+        )
 
 
 def _create(paths: Paths) -> None:
