@@ -29,6 +29,7 @@ _COMMANDS = {
     "images": "builder.commands.images",
     "import": "builder.commands.images",
     "inspect": "builder.commands.images",
+    "load": "builder.commands.load",
     "lint": "builder.commands.lint",
     "parse": "builder.commands.parse",
     "ps": "builder.commands.containers",

@@ -11,6 +11,7 @@
         BlobCorrupt            there, but not what its digest says
       LayerError               a layer's tar cannot be read or must not be applied
       ArchiveError             an image archive or a config that cannot be read
+      PlatformMissing          there is such an image, but not for that platform
 
 Each class takes the facts and makes its own sentence; `hint` is one remedy, where there is one.
 `OSError` passes through untouched: it carries its errno and path.
@@ -97,3 +98,14 @@ class LayerError(ImageError):
 
 class ArchiveError(ImageError):
     """An image archive, or a document in it, cannot be read."""
+
+
+class PlatformMissing(ImageError):
+    """There are images of that name, but for other platforms."""
+
+    def __init__(self, what: str, wanted: str, present: Sequence[str]) -> None:
+        super().__init__(
+            f"{what} has no image for {wanted}: it has {', '.join(present) or 'none'}",
+            hint="choose one of them with --platform" if present else None,
+        )
+        self.present = tuple(present)

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import os
-import stat
-from contextlib import closing
-from typing import Final
 
-from runtime.image.layer.decompression import open_decompressed
+from runtime.image.archives.plain_tar import plain_tar
 from runtime.image.layer.flatten import flatten
 from runtime.image.layer.tar_reader import index_tar
 from runtime.image.layer.writer import canonical_order, write_layer
 from runtime.image.model import History, ImageConfig, RuntimeConfig, rfc3339
-from runtime.image.new_file import write_all
 from runtime.image.platform import Platform, default_platform
 from runtime.image.store.store import Store
-
-_MAGIC_AT: Final = 257
-_MAGIC: Final = b"ustar"
 
 
 def import_rootfs(
@@ -36,7 +29,7 @@ def import_rootfs(
     the newest of them. `LayerError` for what is no tar, or must not be a root file system.
     """
     with store.workspace() as space:
-        entries = canonical_order(flatten(index_tar(_plain(source, space))))
+        entries = canonical_order(flatten(index_tar(plain_tar(source, space))))
         path = os.path.join(space, "layer")
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -54,25 +47,3 @@ def import_rootfs(
         config=config or RuntimeConfig(),
     )
     return image.with_layer(layer.diff_id, History(created=created, comment=comment))
-
-
-def _plain(source: str | int, space: str) -> str:
-    """The path of the tar without its compression: the source itself, if it has none."""
-    if isinstance(source, str) and _is_tar(source):
-        return os.path.realpath(source)
-    path = os.path.join(space, "tar")
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with closing(open_decompressed(source)) as chunks:
-            for chunk in chunks:
-                write_all(fd, chunk)
-    finally:
-        os.close(fd)
-    return path
-
-
-def _is_tar(path: str) -> bool:
-    with open(path, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            return False
-        return os.pread(file.fileno(), len(_MAGIC), _MAGIC_AT) == _MAGIC

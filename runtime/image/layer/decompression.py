@@ -14,6 +14,7 @@ import threading
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import IO, Final, Protocol, cast
 
@@ -32,16 +33,31 @@ _START: Final = 262  # enough to recognise anything
 Read = Callable[[int], bytes]
 
 
-def open_decompressed(source: int | str) -> Generator[bytes, None, None]:
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What decompressing may give: `free` bytes, and `factor` times what was read for them."""
+
+    free: int = 1 << 30
+    factor: int = 200
+
+
+def open_decompressed(
+    source: int | str, growth: Growth | None = None
+) -> Generator[bytes, None, None]:
     """The plain content of a file (a path, or a descriptor from where it stands), in chunks.
 
     Knows gzip, zstd, bzip2 and xz by their first bytes; anything else is passed on as it is.
     Reading and decompressing happen in a thread, which is gone once the generator is exhausted
     or closed; a descriptor that was given stays open. `LayerError` if the compressed data are
-    corrupt or cut off.
+    corrupt or cut off, or give more than `growth` allows.
     """
-    with opened(source) as fd, _in_thread(lambda stop: _decompressed(fd, stop)) as chunks:
+    with opened(source) as fd, _in_thread(lambda stop: _decompressed(fd, stop, growth)) as chunks:
         yield from chunks
+
+
+def compression_suffix(start: bytes) -> str:
+    """What a layer's media type ends in, by its first bytes: `+gzip`, `+zstd` …, or nothing."""
+    return "" if (found := _compression(start)) is None else f"+{found}"
 
 
 class _Channel:
@@ -111,22 +127,63 @@ def _reader(fd: int, stop: int) -> Read:
     return read
 
 
-def _decompressed(fd: int, stop: int) -> Iterator[bytes]:
-    read = _reader(fd, stop)
-    start = read(_FEED)
-    while len(start) < _START and (more := read(_FEED)):
+def _decompressed(fd: int, stop: int, growth: Growth | None) -> Iterator[bytes]:
+    source = _Counted(_reader(fd, stop))
+    start = source.read(_FEED)
+    while len(start) < _START and (more := source.read(_FEED)):
         start += more
+    chunks = _chunks(start, source.read)
+    return chunks if growth is None else _bounded(chunks, source, growth)
+
+
+class _Counted:
+    """A read, and how much it has read."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self.count = 0
+
+    def read(self, size: int) -> bytes:
+        data = self._read(size)
+        self.count += len(data)
+        return data
+
+
+def _bounded(chunks: Iterator[bytes], source: _Counted, growth: Growth) -> Iterator[bytes]:
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        if size > growth.free + growth.factor * source.count:
+            raise LayerError("", f"it becomes more than {growth.factor} times what it was")
+        yield chunk
+
+
+def _compression(start: bytes) -> str | None:
     if start[_USTAR] == b"ustar":  # the name of a first member can begin like anything
-        return _plain(start, read)
+        return None
     if start.startswith(b"\x1f\x8b"):
-        return _gzip(start, read)
+        return "gzip"
     if start.startswith(_ZSTD_MAGIC) or _is_skippable(start):
-        return _zstd(start, read)
+        return "zstd"
     if start.startswith(b"BZh"):
-        return _bzip2(start, read)
+        return "bzip2"
     if start.startswith(b"\xfd7zXZ\0"):
-        return _xz(start, read)
-    return _plain(start, read)
+        return "xz"
+    return None
+
+
+def _chunks(start: bytes, read: Read) -> Iterator[bytes]:
+    match _compression(start):
+        case "gzip":
+            return _gzip(start, read)
+        case "zstd":
+            return _zstd(start, read)
+        case "bzip2":
+            return _bzip2(start, read)
+        case "xz":
+            return _xz(start, read)
+        case _:
+            return _plain(start, read)
 
 
 def _plain(start: bytes, read: Read) -> Iterator[bytes]:

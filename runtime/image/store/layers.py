@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _CHUNK: Final = 1 << 20
 _RAW: Final = "none"
 """In place of a compressor's name."""
+_FOREIGN: Final = "unknown"
+"""The same, of a blob that came from elsewhere."""
 
 
 class Layers:
@@ -75,6 +77,21 @@ class Layers:
     def add_raw(self, layer: LayerSum, path: str) -> None:
         """Take over a tar as a layer's raw blob: it is moved, or dropped if we have it."""
         self._publish_raw(layer.diff_id, path, layer.size)
+
+    def add_blob(self, layer: LayerSum, blob: Descriptor, path: str) -> None:
+        """Take over a layer's compressed tar as it came: it is moved, or dropped if we have it.
+
+        The caller vouches for both sums. A layer without compression is `add_raw`'s.
+        """
+        self._blobs.publish(
+            path,
+            blob.digest,
+            blob.size,
+            media_type=blob.media_type,
+            diff_id=layer.diff_id,
+            compressor=_FOREIGN,
+        )
+        self._note_size(layer.diff_id, layer.size)
 
     def form(self, diff_id: DiffID) -> TreeForm | TarForm:
         """The layer as it can be looked into: its tree, or else its raw blob.
@@ -229,6 +246,9 @@ class Layers:
             diff_id=diff_id,
             compressor=_RAW,
         )
+        self._note_size(diff_id, size)
+
+    def _note_size(self, diff_id: DiffID, size: int) -> None:
         self._database.execute(
             "INSERT OR IGNORE INTO layers (diff_id, size) VALUES (?, ?)", (diff_id, size)
         )

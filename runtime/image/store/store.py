@@ -127,6 +127,9 @@ class Store:
     def add_raw(self, layer: LayerSum, path: str) -> None:
         self._layers.add_raw(layer, path)
 
+    def add_blob(self, layer: LayerSum, blob: Descriptor, path: str) -> None:
+        self._layers.add_blob(layer, blob, path)
+
     def form(self, diff_id: DiffID) -> TreeForm | TarForm:
         return self._layers.form(diff_id)
 
