@@ -55,7 +55,8 @@ class PlainProgress:
         """Show an event; lines of steps that run at the same time stay whole."""
         with self._guard:
             for line in self._lines(event):
-                self._stream.write(line + "\n")
+                # What a Dockerfile or a command says must not reach the terminal as commands to it.
+                self._stream.write(printable(line) + "\n")
             self._stream.flush()
 
     def _lines(self, event: Event) -> list[str]:
@@ -90,9 +91,9 @@ class PlainProgress:
 
 
 def _output_line(number: int, seconds: float, line: bytes) -> str:
-    """A line that a command wrote; its control characters must not reach the terminal."""
+    """A line that a command wrote."""
     text = line.decode("utf-8", "replace").rstrip("\r")
-    return f"#{number} {seconds:.3f} {printable(text)}"
+    return f"#{number} {seconds:.3f} {text}"
 
 
 def plain_lines(event: WholeEvent) -> list[str]:

@@ -25,12 +25,15 @@ def distance(one: str, other: str) -> int:
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """The known word nearest to `word`, if it is near; the first of several as near."""
+    """The known word nearest to `word`, if it is near; the first of several as near.
+
+    A word that cannot be shown is never suggested: nobody means one.
+    """
     best, shortest = None, FARTHEST + 1
     for candidate in known:
         if abs(len(candidate) - len(word)) < shortest:
             steps = distance(word, candidate)
-            if 0 < steps < shortest:
+            if 0 < steps < shortest and candidate.isprintable():
                 best, shortest = candidate, steps
     return best
 

@@ -47,7 +47,7 @@ from builder.sources.downloads import Credentials
 from builder.sources.fetcher import Fetcher
 from builder.sources.given_context import fetch_context, is_directory_context
 from builder.sources.source import Source, read_dockerfile
-from grammar.errors import DockerfileError, printable
+from grammar.errors import DockerfileError
 from runtime.image.errors import InvalidReference
 from runtime.image.reference import Reference
 
@@ -171,8 +171,7 @@ def _failed_output(error: StepFailed, *, shown: bool) -> None:
     """What the failed command wrote last, if it has not been shown while it ran."""
     if error.output and not shown:
         lines = error.output.decode("utf-8", "replace").split("\n")
-        say("\n".join(("------", *map(printable, lines))))
-        say("------")
+        say("\n".join(("------", *lines, "------")))
 
 
 def _request(source: Source, options: dict[str, Any]) -> BuildRequest:

@@ -6,13 +6,19 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # `lamina run` fails without a grammar
+if TYPE_CHECKING:
     from grammar.nodes import Span
 
 
 def say(text: str) -> None:
-    """Print to standard error."""
-    sys.stderr.write(text if text.endswith("\n") else text + "\n")
+    """Print lines to standard error; what would move a terminal's cursor is not."""
+    lines = text.removesuffix("\n").split("\n")
+    if not all(line.isprintable() for line in lines):
+        # Only now: `lamina run` fails without a grammar.
+        from grammar.errors import printable
+
+        lines = [printable(line) for line in lines]
+    sys.stderr.write("\n".join(lines) + "\n")
     sys.stderr.flush()
 
 

@@ -229,5 +229,6 @@ def _mentions(text: str, name: str) -> bool:
     """Whether a word names a variable, in `$NAME` or in `${NAME…}`."""
     import re
 
-    pattern = rf"\$(?:{name}(?!\w)|\{{{name}\W)"
+    escaped = re.escape(name)  # an ARG may have any name, also one that no word can refer to
+    pattern = rf"\$(?:{escaped}(?!\w)|\{{{escaped}\W)"
     return re.search(pattern, text, re.ASCII) is not None

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from grammar.errors import WordError, quoted
+from grammar.errors import WordError, quoted, shown
 from grammar.lint.findings import Report
 from grammar.lint.image_names import valid_image_name
 from grammar.lint.rules import (
@@ -70,7 +70,8 @@ def check_defaults(dockerfile: Dockerfile, surroundings: Surroundings, report: R
             name = expand(written, defaults.values, escape=dockerfile.escape).text
             if not valid_image_name(name):
                 message = (
-                    f"Default value for ARG {written} results in empty or invalid base image name"
+                    f"Default value for ARG {shown(written)} results in empty or invalid base image"
+                    " name"
                 )
                 report.add(INVALID_DEFAULT_ARG_IN_FROM, message, stage.base)
     except WordError:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import io
 import json
 
+import pytest
+
+from builder.commands.failures import report
+from builder.errors import BuildError
 from builder.events import (
     BaseUsed,
     BuildFinished,
@@ -65,6 +69,12 @@ def test_output_is_shown_by_whole_lines() -> None:
 def test_control_characters_do_not_reach_the_terminal() -> None:
     (line,) = shown(StepOutput(number=1, data=b"a\x1b[2Jb\x07\tc\r\n", seconds=0.0))
     assert line == "#1 0.000 a�[2Jb�\tc"
+    assert shown(BaseUsed(number=1, label="1/1", text="FROM a\x1b[2J")) == ["#1 [1/1] FROM a�[2J"]
+
+
+def test_nor_do_those_in_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    report(BuildError("no image a\x1b[2J\nthere", hint="not \u202etxt"))
+    assert capsys.readouterr().err == "ERROR: no image a�[2J\nthere\nhint: not �txt\n"
 
 
 def test_a_step_that_did_not_finish() -> None:

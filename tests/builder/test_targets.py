@@ -141,3 +141,10 @@ def test_only_foreign_frontends_are_noticed(syntax: str, foreign: bool) -> None:
     dockerfile = grammar.parse(f"# syntax={syntax}\nFROM scratch\n")
     assert foreign_syntax(dockerfile, {}) == (syntax if foreign else None)
     assert foreign_syntax(dockerfile, {"BUILDKIT_SYNTAX": "x/y"}) == "x/y"
+
+
+def test_an_argument_may_have_a_name_that_means_something_in_an_expression() -> None:
+    """No word can refer to it, and that is no reason to fail (found by test_mutations)."""
+    text = "ARG [::1 (x a$ A\nFROM b${A:-c}\n"
+    found = outline(grammar.parse(text), PlanOptions(platform=Platform("linux", "amd64")))
+    assert [argument.name for argument in found.arguments] == ["A"]

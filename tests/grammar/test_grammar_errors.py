@@ -295,3 +295,7 @@ def test_only_what_is_near_is_suggested() -> None:
     assert closest("biuld", ["base", "build", "builder"]) == "build"
     assert closest("x", ["build"]) is None
     assert closest("build", ["build"]) is None
+
+
+def test_what_cannot_be_shown_is_never_suggested() -> None:
+    assert closest("GREETING", ["GREE\x06ING"]) is None
