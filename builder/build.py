@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import grammar
 from builder.cache.dependencies import Images, images_used
@@ -13,9 +14,7 @@ from builder.events import BuildFinished, Emit, Noticed
 from builder.execution.execute import Executor
 from builder.execution.leftovers import Leftovers
 from builder.execution.options import ExecuteOptions
-from builder.output.annotations import Annotation
-from builder.output.export import Result, export
-from builder.output.outputs import Output
+from builder.output.result import Result, name_image
 from builder.plan.build_plan import FoundImage, PlanOptions
 from builder.plan.checks import Checked, check_only, plan_checked, warn
 from builder.plan.frontend import foreign_syntax
@@ -26,17 +25,20 @@ from builder.sources.context import FileStamp, find_ignore_file, open_context
 from builder.sources.downloads import Credentials
 from builder.sources.fetcher import Fetcher
 from builder.sources.inputs import Inputs
-from builder.sources.layouts import read_layout
 from builder.sources.source import Source
 from builder.sources.unpack import Unpacker
 from grammar.dockerignore import Patterns
 from grammar.lint import Finding
-from runtime.image.digest import DiffID
+from runtime.image.digest import DiffID, Digest
 from runtime.image.errors import ImageNotFound
 from runtime.image.platform import Platform, default_platform
 from runtime.image.reference import Reference
 from runtime.image.store.store import Store
 from runtime.sandbox.server import SandboxServer
+
+if TYPE_CHECKING:  # Imported by the builds that need them.
+    from builder.output.annotations import Annotation
+    from builder.output.outputs import Output
 
 _SHORTEST_ID = 12
 """How much of an ID `docker` shows."""
@@ -79,6 +81,8 @@ class StoredImages:
         `FROM a` without an image `a` is a mistake.
         """
         if reference.startswith(LAYOUT):
+            from builder.sources.layouts import read_layout
+
             found = read_layout(self._store, reference.removeprefix(LAYOUT))
             return FoundImage(reference=reference, image_id=found.id, config=found.config)
         image = self._store.image(reference)
@@ -198,14 +202,24 @@ def _carry_out(
         )
         config = executor.execute()
         image_id = store.put_image(config)
-    result = export(
+    result = _result(request, store, image_id, emit)
+    return Built(
+        result=result, seen=inputs.seen(), images=images_used(planned), keys=executor.keys()
+    )
+
+
+def _result(request: BuildRequest, store: Store, image_id: Digest, emit: Emit) -> Result:
+    if not request.outputs:
+        names = tuple(dict.fromkeys(request.names))
+        name_image(store, image_id, names, emit)
+        return Result(image_id=image_id, names=names)
+    from builder.output.export import export
+
+    return export(
         store,
         image_id,
         names=request.names,
         outputs=request.outputs,
         annotations=request.annotations,
         emit=emit,
-    )
-    return Built(
-        result=result, seen=inputs.seen(), images=images_used(planned), keys=executor.keys()
     )

@@ -6,9 +6,12 @@ parse Dockerfiles does not pay for it.
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Set
 from functools import cache
+from importlib.util import cache_from_source
 from typing import TYPE_CHECKING, Any
 
 from grammar.errors import DockerfileError
@@ -80,21 +83,39 @@ def _expected(error: UnexpectedInput) -> Set[str]:
 
 @cache
 def lark_parser(escape: str, start: str, *, strict: bool = False) -> Lark:
-    """The parser for one escape character; `strict` also looks for ambiguities in the grammar."""
-    from importlib.resources import files
+    """The parser for one escape character; `strict` also looks for ambiguities in the grammar.
 
+    Its tables are kept where Python keeps this module compiled, and as long: lark makes them anew
+    when the grammar or lark itself has changed.
+    """
     from lark import Lark
 
-    folder = files(__package__)
+    folder = os.path.dirname(os.path.abspath(__file__))
+    with open(os.path.join(folder, "dockerfile.lark"), encoding="utf-8") as file:
+        text = file.read()
     return Lark(
-        folder.joinpath("dockerfile.lark").read_text(encoding="utf-8"),
+        text,
         parser="lalr",
         lexer="contextual",
         start=start,
-        import_paths=[str(folder.joinpath(_FOLDERS[escape]))],
+        import_paths=[os.path.join(folder, _FOLDERS[escape])],
         maybe_placeholders=True,
         strict=strict,
+        cache=(not strict and _tables_file(f"{start}-{_FOLDERS[escape]}")) or False,
     )
+
+
+def _tables_file(name: str) -> str | None:
+    """Where a parser's tables are kept; `None` where they cannot be.
+
+    They are read as code is, so they lie only where the code itself could be put in their place.
+    """
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.lark")
+    path = cache_from_source(source).removesuffix(".pyc") + ".tables"
+    if os.path.exists(path):
+        return path
+    writable = not sys.dont_write_bytecode and os.access(os.path.dirname(path), os.W_OK)
+    return path if writable else None
 
 
 def _decode(text: str | bytes, name: str) -> str:

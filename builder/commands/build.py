@@ -6,50 +6,37 @@ import os
 import sys
 import time
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-import grammar
-from builder.build import BuildRequest, build, make_plan, plan_options
+from builder.build import BuildRequest, build
 from builder.commands.build_options import (
     BuildCommand,
     environment_options,
     output_options,
     refused_options,
 )
-from builder.commands.calls import (
-    Call,
-    outline_json,
-    outline_text,
-    parse_call,
-    plan_json,
-    targets_json,
-    targets_text,
-)
 from builder.commands.failures import explain, say
-from builder.commands.lint import check_build
 from builder.commands.opened import opened_engine, opened_store
 from builder.commands.remembering import Notes, is_replayable, remember
 from builder.commands.values import host_address, key_value, size_in_bytes, variables
 from builder.errors import BuildError, OptionError, StepFailed
-from builder.execution.authorities import read_authorities
 from builder.execution.options import ExecuteOptions
-from builder.execution.ulimits import parse_ulimit
-from builder.output.annotations import parse_annotation
-from builder.output.export import Result, check_outputs, metadata, write_metadata
-from builder.output.outputs import parse_output, standard_outputs
-from builder.plan.describe import outline, targets
+from builder.output.result import Result, metadata, write_metadata
 from builder.plan.named_contexts import parse_named_contexts
 from builder.plan.platforms import parse_platform
 from builder.progress import JsonProgress, PlainProgress, Progress, QuietProgress
 from builder.sources.downloads import Credentials
-from builder.sources.fetcher import Fetcher
-from builder.sources.given_context import fetch_context, is_directory_context
-from builder.sources.source import Source, read_dockerfile
+from builder.sources.source import Source, is_directory_context, read_dockerfile
 from grammar.errors import DockerfileError
 from runtime.image.errors import InvalidReference
 from runtime.image.reference import Reference
+
+if TYPE_CHECKING:  # Imported by the builds that need them.
+    from builder.execution.ulimits import Limit
+    from builder.output.annotations import Annotation
+    from builder.output.outputs import Output
 
 
 @click.command("build", cls=BuildCommand, short_help="Build an image from a Dockerfile.")
@@ -90,6 +77,9 @@ def build_command(ctx: click.Context, /, **options: Any) -> int:
     context, file = options["context"], options["file"]
     if is_directory_context(context):
         return _build(ctx, began, _request(read_dockerfile(context, file), options))
+    from builder.sources.fetcher import Fetcher
+    from builder.sources.given_context import fetch_context
+
     with opened_store(root) as store:
         fetcher = Fetcher(store, _credentials(options))
         given = fetch_context(context, file, store=store, fetcher=fetcher, stdin=sys.stdin.buffer)
@@ -100,16 +90,14 @@ def build_command(ctx: click.Context, /, **options: Any) -> int:
 def _build(ctx: click.Context, began: int, request: BuildRequest) -> int:
     root, options = ctx.obj, ctx.params
     source = request.source
-    call = parse_call(options["call"])
-    if options["check"] and call.method not in ("build", "check"):
-        raise OptionError(f"--check and --call {call.method} are different questions")
     progress = _progress(options)
     try:
-        if options["check"] or call.method == "check":
-            return check_build(root, request, as_json=call.as_json)
-        if options["plan"] or call.method in ("outline", "targets"):
-            click.echo(_answer(root, call, request, progress))
-            return 0
+        if options["check"] or options["plan"] or options["call"] != "build":
+            from builder.commands.questions import answer
+
+            status = answer(root, request, progress, options)
+            if status is not None:
+                return status
         with opened_engine(root) as engine:
             notes = Notes(progress)
             built = build(request, engine.store, engine.sandbox, notes)
@@ -136,25 +124,11 @@ def _build(ctx: click.Context, began: int, request: BuildRequest) -> int:
 
 def _credentials(options: dict[str, Any]) -> Credentials:
     """What may be needed for the context itself: here, the user's own agent is the user's."""
-    authorities = options["authorities"]
     return Credentials(
         secrets=_secrets(options["secrets"]),
-        authorities=read_authorities(authorities) if authorities else None,
+        authorities=_authorities(options),
         agent=_agents(options["ssh"]).get("default") or os.environ.get("SSH_AUTH_SOCK"),
     )
-
-
-def _answer(root: str, call: Call, request: BuildRequest, progress: Progress) -> str:
-    """What is said instead of building."""
-    if call.method == "build":
-        with opened_store(root) as store:
-            return plan_json(make_plan(request, store, progress)[0])
-    dockerfile = grammar.parse(request.source.data, request.source.name)
-    if call.method == "targets":
-        found = targets(dockerfile)
-        return targets_json(found) if call.as_json else targets_text(found)
-    told = outline(dockerfile, plan_options(request))
-    return outline_json(told) if call.as_json else outline_text(told)
 
 
 def _finish(result: Result, options: dict[str, Any]) -> None:
@@ -175,14 +149,7 @@ def _failed_output(error: StepFailed, *, shown: bool) -> None:
 
 
 def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
-    outputs = tuple(parse_output(text) for text in options["outputs"])
-    annotations = tuple(parse_annotation(text) for text in options["annotations"])
-    check_outputs(outputs, annotations, wants_image_id=bool(options["iidfile"]))
-    if standard_outputs(outputs):
-        if options["quiet"]:
-            raise OptionError("--quiet and an archive on standard output would be mixed up")
-        if sys.stdout.isatty():
-            raise OptionError("refusing to write an archive to a terminal", hint="dest=FILE")
+    outputs, annotations = _outputs(options)
     return BuildRequest(
         context=options["context"],
         source=source,
@@ -207,13 +174,45 @@ def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
             allow=frozenset(options["allow"]),
             extra_hosts=tuple(host_address(text) for text in options["hosts"]),
             shm_size=size_in_bytes(options["shm_size"], "--shm-size"),
-            ulimits=tuple(parse_ulimit(text) for text in options["ulimits"]),
-            authorities=read_authorities(options["authorities"])
-            if options["authorities"]
-            else None,
+            ulimits=_ulimits(options["ulimits"]),
+            authorities=_authorities(options),
             **({"jobs": options["jobs"]} if options["jobs"] else {}),
         ),
     )
+
+
+def _outputs(options: dict[str, Any]) -> tuple[tuple[Output, ...], tuple[Annotation, ...]]:
+    if not options["outputs"] and not options["annotations"]:
+        return (), ()
+    from builder.output.annotations import parse_annotation
+    from builder.output.export import check_outputs
+    from builder.output.outputs import parse_output, standard_outputs
+
+    outputs = tuple(parse_output(text) for text in options["outputs"])
+    annotations = tuple(parse_annotation(text) for text in options["annotations"])
+    check_outputs(outputs, annotations, wants_image_id=bool(options["iidfile"]))
+    if standard_outputs(outputs):
+        if options["quiet"]:
+            raise OptionError("--quiet and an archive on standard output would be mixed up")
+        if sys.stdout.isatty():
+            raise OptionError("refusing to write an archive to a terminal", hint="dest=FILE")
+    return outputs, annotations
+
+
+def _authorities(options: dict[str, Any]) -> bytes | None:
+    if not options["authorities"]:
+        return None
+    from builder.execution.authorities import read_authorities
+
+    return read_authorities(options["authorities"])
+
+
+def _ulimits(values: tuple[str, ...]) -> tuple[Limit, ...]:
+    if not values:
+        return ()
+    from builder.execution.ulimits import parse_ulimit
+
+    return tuple(parse_ulimit(text) for text in values)
 
 
 def _progress(options: dict[str, Any]) -> Progress:

@@ -9,8 +9,7 @@ import click
 
 from builder.errors import ContextError, OptionError
 from builder.sources.context import Context, IgnoreFile, find_ignore_file
-from builder.sources.given_context import is_directory_context
-from builder.sources.source import read_dockerfile
+from builder.sources.source import is_directory_context, read_dockerfile
 from runtime.image.layer.entry import Entry, Kind
 
 

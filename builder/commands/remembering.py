@@ -98,6 +98,8 @@ def remember(
     *, quiet: bool,
 ) -> None:  # fmt: skip
     """Remember a build that began at a time (ns since 1970), if its files were at rest by then."""
+    if request.layers is not None:
+        return  # The context was fetched: only fetching it again tells whether it has changed.
     bases = _bases(built)
     seen = {**_stamps(built.seen), **_files(request, file)}
     if bases is None or not is_settled(seen, began):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, assert_never
+from collections.abc import Sequence
+from typing import assert_never
 
 from builder.errors import OptionError
 from builder.events import Emit, Exported, Noticed
@@ -21,13 +19,13 @@ from builder.output.outputs import (
     TarOutput,
     standard_outputs,
 )
+from builder.output.result import Result, name_image
 from builder.plan.build_plan import created_time
 from runtime.image.archives.archive import write_archive, write_layout
 from runtime.image.digest import Digest
 from runtime.image.errors import InvalidReference
 from runtime.image.layer.compression import Compression
 from runtime.image.manifest import Descriptor
-from runtime.image.new_file import new_file, write_all
 from runtime.image.reference import Reference
 from runtime.image.store.store import Store
 
@@ -37,15 +35,6 @@ _COMPRESSIONS = {
     "uncompressed": Compression.UNCOMPRESSED,
 }
 _STANDARD_OUTPUT = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """A build's result: the image, its names, and the manifest it was last written with."""
-
-    image_id: Digest
-    names: tuple[Reference, ...]
-    manifest: Descriptor | None = None
 
 
 def check_outputs(
@@ -76,9 +65,7 @@ def export(
     """Name the image and write it wherever it should go."""
     only_cached = bool(outputs) and all(isinstance(output, CacheOutput) for output in outputs)
     named = () if only_cached else _all_names(names, outputs)
-    for name in named:
-        store.tag(name, image_id)
-        emit(Exported(what=f"naming to {name}", seconds=0.0))
+    name_image(store, image_id, named, emit)
     manifest = None
     for output in outputs:
         began = time.monotonic()
@@ -100,30 +87,6 @@ def export(
                 assert_never(output)
         emit(Exported(what=what, seconds=time.monotonic() - began))
     return Result(image_id=image_id, names=named, manifest=manifest)
-
-
-def metadata(result: Result) -> dict[str, Any]:
-    """What `--metadata-file` tells, under buildx's keys (dockerfile.md 3.5).
-
-    The image's digest is its manifest's where one was written, else its config's, as Docker's
-    own store has it.
-    """
-    told: dict[str, Any] = {
-        "containerimage.config.digest": result.image_id,
-        "containerimage.digest": result.image_id,
-    }
-    if result.manifest is not None:
-        told["containerimage.digest"] = result.manifest.digest
-        told["containerimage.descriptor"] = result.manifest.to_json()
-    if result.names:
-        told["image.name"] = ",".join(str(name) for name in result.names)
-    return told
-
-
-def write_metadata(path: str, told: Mapping[str, Any]) -> None:
-    """Write the metadata as buildx does: indented, its keys sorted."""
-    with new_file(path) as fd:
-        write_all(fd, json.dumps(told, indent=2, sort_keys=True).encode())
 
 
 def _all_names(names: Sequence[Reference], outputs: Sequence[Output]) -> tuple[Reference, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from builder.cache.keys import make_key
 from builder.cache.layering import commit_entries
@@ -18,7 +18,6 @@ from builder.cache.work import Turns
 from builder.errors import ContextError
 from builder.plan.remote_names import Remote, RemoteFile, Repository
 from builder.sources.downloads import CONTENT, Credentials, Downloads
-from builder.sources.repositories import Repositories
 from builder.sources.trees import FileTree
 from builder.sources.unpack import Unpacker
 from runtime.image.digest import DiffID
@@ -27,6 +26,9 @@ from runtime.image.layer.entry import Entry, FileSource, Kind
 from runtime.image.layer.flatten import flatten
 from runtime.image.layer.writer import canonical_order
 from runtime.image.store.store import Store
+
+if TYPE_CHECKING:
+    from builder.sources.repositories import Repositories
 
 _PIECE = 1 << 20
 _MOST_TEXT = 64 << 20
@@ -71,9 +73,14 @@ class Fetcher:
     def __init__(self, store: Store, credentials: Credentials) -> None:
         self._store = store
         self._downloads = Downloads(store, credentials)
-        self._repositories = Repositories(store, credentials)
+        self._credentials = credentials
         self._turns = Turns()
         self._layers: dict[Remote, DiffID] = {}
+
+    def _repositories(self) -> Repositories:
+        from builder.sources.repositories import Repositories
+
+        return Repositories(self._store, self._credentials)
 
     def source(self, remote: Remote) -> tuple[FileTree, bytes]:
         """What ADD takes: a file under its name, or a repository's files; `RemoteError`."""
@@ -135,7 +142,7 @@ class Fetcher:
                 if isinstance(remote, RemoteFile):
                     found = self._downloads.layer(remote)
                 else:
-                    found = self._repositories.checkout(remote).diff_id
+                    found = self._repositories().checkout(remote).diff_id
                 self._layers[remote] = found
             return found
 

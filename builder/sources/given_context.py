@@ -8,21 +8,18 @@ a file in it.
 from __future__ import annotations
 
 import os
-import stat
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from builder.errors import ContextError
-from builder.plan.remote_names import Remote, RemoteNameError, parse_remote
 from builder.sources.fetcher import FetchedText, Fetcher
-from builder.sources.source import Source
+from builder.sources.source import Source, remote_context
 from builder.sources.trees import normalise
 from runtime.image.digest import DiffID
 from runtime.image.store.store import Store
 
 _STANDARD_INPUT = "-"
 _MOST_DOCKERFILE = 64 << 20
-_GITHUB = "github.com/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +28,6 @@ class GivenContext:
 
     layers: tuple[DiffID, ...]
     source: Source
-
-
-def is_directory_context(context: str) -> bool:
-    """Whether CONTEXT is read where it is: a directory, or nothing that is known."""
-    if context == _STANDARD_INPUT or _remote(context) is not None:
-        return False
-    try:
-        return not stat.S_ISREG(os.stat(context).st_mode)
-    except OSError:
-        return True
 
 
 def fetch_context(
@@ -67,7 +54,7 @@ def fetch_context(
 def _fetched(context: str, fetcher: Fetcher, stdin: BinaryIO) -> DiffID | FetchedText:
     if context == _STANDARD_INPUT:
         return fetcher.sent(stdin, "standard input")
-    remote = _remote(context)
+    remote = remote_context(context)
     if remote is not None:
         return fetcher.context(remote)
     with open(context, "rb") as opened:
@@ -78,18 +65,6 @@ def _fetched(context: str, fetcher: Fetcher, stdin: BinaryIO) -> DiffID | Fetche
             hint=f"for a Dockerfile without a context: lamina build - < {context}",
         )
     return found
-
-
-def _remote(context: str) -> Remote | None:
-    if os.path.isdir(context):
-        return None
-    if context.startswith(_GITHUB):
-        path, hash_, fragment = context.partition("#")
-        context = f"https://{path.removesuffix('.git')}.git{hash_}{fragment}"
-    try:
-        return parse_remote(context)
-    except RemoteNameError as error:
-        raise ContextError(f"unable to prepare context: {error}") from error
 
 
 def _dockerfile(store: Store, layer: DiffID, file: str | None) -> Source:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from dataclasses import dataclass
 
 from builder.errors import ContextError
+from builder.plan.remote_names import Remote, RemoteNameError, parse_remote
 
 _MOST = 64 << 20
+_STANDARD_INPUT = "-"
+_GITHUB = "github.com/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +59,25 @@ def read_dockerfile(context: str, file: str | None) -> Source:
         f"failed to read dockerfile: open {file or 'Dockerfile'}: no such file or directory",
         hint=f"looked for {' and '.join(candidates(context, file))}; give another with --file",
     )
+
+
+def is_directory_context(context: str) -> bool:
+    """Whether CONTEXT is read where it is: a directory, or nothing that is known."""
+    if context == _STANDARD_INPUT or remote_context(context) is not None:
+        return False
+    try:
+        return not stat.S_ISREG(os.stat(context).st_mode)
+    except OSError:
+        return True
+
+
+def remote_context(context: str) -> Remote | None:
+    if os.path.isdir(context):
+        return None
+    if context.startswith(_GITHUB):
+        path, hash_, fragment = context.partition("#")
+        context = f"https://{path.removesuffix('.git')}.git{hash_}{fragment}"
+    try:
+        return parse_remote(context)
+    except RemoteNameError as error:
+        raise ContextError(f"unable to prepare context: {error}") from error

@@ -6,7 +6,7 @@ import pytest
 
 from builder.errors import OptionError
 from builder.output.annotations import Annotation, annotated, parse_annotation
-from builder.output.export import Result, check_outputs, metadata
+from builder.output.export import check_outputs
 from builder.output.outputs import (
     ArchiveOutput,
     CacheOutput,
@@ -17,6 +17,7 @@ from builder.output.outputs import (
     parse_output,
     standard_outputs,
 )
+from builder.output.result import Result, metadata
 from runtime.image.digest import Digest
 from runtime.image.manifest import Descriptor
 from runtime.image.reference import Reference
