@@ -25,6 +25,7 @@ from builder.version import installed_version
 _COMMANDS = {
     "build": "builder.commands.build",
     "context": "builder.commands.context",
+    "df": "builder.commands.df",
     "history": "builder.commands.images",
     "images": "builder.commands.images",
     "import": "builder.commands.images",

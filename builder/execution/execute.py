@@ -260,9 +260,11 @@ class Executor:
             if known is not None:
                 return known
             start()
+            began = time.monotonic()
             diff_id = work.do()
+            seconds = time.monotonic() - began
             for key in keys:
-                self._remember(key, diff_id)
+                self._remember(key, diff_id, seconds)
             return StepResult(diff_id, cached=False)
 
     def _known(self, key: Key) -> StepResult | None:
@@ -270,8 +272,8 @@ class Executor:
         record = self._store.record(key.digest)
         return None if record is None else StepResult(record.diff_id, cached=True)
 
-    def _remember(self, key: Key, diff_id: DiffID) -> None:
-        self._store.put_record(key.digest, key.kind, key.components, diff_id)
+    def _remember(self, key: Key, diff_id: DiffID, seconds: float = 0) -> None:
+        self._store.put_record(key.digest, key.kind, key.components, diff_id, seconds)
 
 
 def _places(plan: Plan) -> dict[tuple[int, int], tuple[int, str]]:

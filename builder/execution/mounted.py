@@ -6,11 +6,9 @@ killed build leaves none behind.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
 
 from runtime.sandbox.mounts import mount_overlay
 from runtime.sandbox.syscalls import MNT_DETACH, MS_NODEV, MS_NOEXEC, MS_NOSUID, mount, umount2
@@ -41,26 +39,3 @@ def mounted_tmpfs(folder: str) -> Iterator[None]:
         yield
     finally:
         umount2(folder, MNT_DETACH)
-
-
-@contextmanager
-def cache_directory(base: str, sharing: str) -> Iterator[str]:
-    """The path of a cache mount's directory, which may not exist yet.
-
-    `shared`: any number use it at once. `locked`: one after the other. `private`: the first
-    directory of this cache that nobody else uses.
-    """
-    os.makedirs(os.path.dirname(base), mode=0o700, exist_ok=True)
-    for number in count():
-        path = base if number == 0 else f"{base}.{number}"
-        fd = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            how = fcntl.LOCK_SH if sharing == "shared" else fcntl.LOCK_EX
-            try:
-                fcntl.flock(fd, how | (fcntl.LOCK_NB if sharing == "private" else 0))
-            except BlockingIOError:
-                continue
-            yield path
-            return
-        finally:
-            os.close(fd)

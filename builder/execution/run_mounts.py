@@ -18,7 +18,7 @@ from builder.cache.keys import Key, entries_key, identity
 from builder.cache.layering import commit_entries
 from builder.errors import PlanError
 from builder.execution.copy import CopyProblem, CopyRules, copy_entries
-from builder.execution.mounted import cache_directory, mounted_overlay, mounted_tmpfs
+from builder.execution.mounted import mounted_overlay, mounted_tmpfs
 from builder.execution.options import ExecuteOptions
 from builder.plan.steps import (
     BindRequest,
@@ -200,10 +200,8 @@ class RunMounts:
         name = identity(
             (request.id, request.mode, request.uid, request.gid, seed and chain_id(seed[0]))
         )
-        base = os.path.join(
-            self._store.root, "caches", hashlib.sha256(name.encode()).hexdigest()[:32]
-        )
-        path = stack.enter_context(cache_directory(base, request.sharing))
+        base = hashlib.sha256(name.encode()).hexdigest()[:32]
+        path = stack.enter_context(self._store.cache_directory(base, request.id, request.sharing))
         if not os.path.lexists(path):
             self._new_cache(request, path, seed)
         return BindMount(source=path, target=request.target, read_only=request.read_only)

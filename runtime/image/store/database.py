@@ -23,7 +23,7 @@ from runtime.image.store.schema import STEPS
 if TYPE_CHECKING:
     import sqlite3
 
-Value = None | int | str | bytes
+Value = None | int | float | str | bytes
 Row = tuple[Value, ...]
 
 _VERSION: Final = len(STEPS)

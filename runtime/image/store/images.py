@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from runtime.image.model import ImageConfig
 from runtime.image.reference import Reference
 from runtime.image.store.database import Database
 from runtime.image.store.holds import Holds
+from runtime.image.store.records import TOUCH_AFTER_SECONDS
 
 CONFIG_LIMIT: Final = 8 << 20
 """Of an image's config, in bytes; Docker's tools stop at four."""
@@ -79,8 +81,11 @@ class Images:
         self._holds.hold(image_id)
         with self._database.transaction():
             if not self._database.execute(
-                "INSERT OR IGNORE INTO images VALUES (?, ?)", (image_id, data)
+                "INSERT INTO images (id, config, last_used) VALUES (?, ?, ?)"
+                " ON CONFLICT (id) DO NOTHING",
+                (image_id, data, int(time.time())),
             ):
+                self._touch(image_id)
                 return image_id
             for position, diff_id in enumerate(parsed.diff_ids):
                 self._database.execute(
@@ -108,6 +113,7 @@ class Images:
         self._holds.hold(*image.config.diff_ids)
         if not self._exists(image_id):
             raise ImageNotFound(image_id)
+        self._touch(image_id)
         return image
 
     def all(self) -> list[Image]:
@@ -181,6 +187,16 @@ class Images:
             names=self._names(image_id),
             size=size,
         )
+
+    def _touch(self, image_id: Digest) -> None:
+        """Note that the image is used, if that was not noted just now."""
+        now = int(time.time())
+        unnoted = "id = ? AND abs(last_used - ?) > ?"
+        values = (image_id, now, TOUCH_AFTER_SECONDS)
+        if self._database.row(f"SELECT 1 FROM images WHERE {unnoted}", values) is not None:
+            self._database.execute(
+                f"UPDATE images SET last_used = ? WHERE {unnoted}", (now, *values)
+            )
 
     def _exists(self, image_id: Digest) -> bool:
         return self._database.row("SELECT 1 FROM images WHERE id = ?", (image_id,)) is not None

@@ -72,7 +72,7 @@ class Layers:
         """
         self._holds.hold(layer.diff_id)
         with self._locked(layer.diff_id):
-            self._trees.publish(layer.diff_id, tree, layer.size, lossy=False)
+            self._trees.publish(layer.diff_id, tree, layer.size, lossy=False, exact=True)
 
     def add_raw(self, layer: LayerSum, path: str) -> None:
         """Take over a tar as a layer's raw blob: it is moved, or dropped if we have it."""
@@ -232,7 +232,7 @@ class Layers:
             if extracted.diff_id != diff_id:
                 raise BlobCorrupt(diff_id, extracted.diff_id)
             lossy = bool(extracted.skipped_devices or extracted.skipped_xattrs)
-            self._trees.publish(diff_id, tree, extracted.size, lossy=lossy)
+            self._trees.publish(diff_id, tree, extracted.size, lossy=lossy, exact=False)
         except BaseException:
             remove_tree(tree)
             raise

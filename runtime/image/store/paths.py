@@ -17,7 +17,11 @@ _LOCK_USES: Final = 1 << 61
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """The layout: `version lock store.db blobs/sha256/<hex> trees/<hex> work/<id>`."""
+    """The layout.
+
+    version lock store.db
+    blobs/sha256/<hex>  trees/<hex>  caches/<name>  work/<id>
+    """
 
     root: str
 
@@ -44,6 +48,10 @@ class Paths:
     @property
     def work(self) -> str:
         return f"{self.root}/work"
+
+    @property
+    def caches(self) -> str:
+        return f"{self.root}/caches"
 
     def blob(self, digest: Digest | DiffID) -> str:
         return f"{self.root}/blobs/sha256/{encoded(digest)}"

@@ -13,7 +13,8 @@ from runtime.image.json_bytes import canonical
 from runtime.image.store.database import Database, Row, Value
 from runtime.image.store.holds import Holds
 
-_TOUCH_AFTER_SECONDS: Final = 60
+TOUCH_AFTER_SECONDS: Final = 60
+"""How old the note of a use may be: not every use is worth a transaction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,7 @@ class Records:
             return None
         now = int(time.time())
         # Either way: another machine's clock may have been ahead of ours.
-        if abs(now - record.last_used) > _TOUCH_AFTER_SECONDS:
+        if abs(now - record.last_used) > TOUCH_AFTER_SECONDS:
             self._database.execute("UPDATE records SET last_used = ? WHERE key = ?", (now, key))
         return record
 
@@ -65,14 +66,25 @@ class Records:
         return [_record(row) for row in rows]
 
     def put_record(
-        self, key: str, kind: str, components: Mapping[str, str], diff_id: DiffID
+        self,
+        key: str,
+        kind: str,
+        components: Mapping[str, str],
+        diff_id: DiffID,
+        seconds: float = 0,
     ) -> None:
-        """Remember what a step gave, instead of what it may have given before."""
+        """Remember what a step gave, instead of what it may have given before.
+
+        `seconds` is how long that took: what it costs to have it again.
+        """
         self._holds.hold(diff_id)
         now = int(time.time())
-        values: tuple[Value, ...] = (key, kind, _text(components), diff_id, now, now)
+        values: tuple[Value, ...] = (
+            key, kind, _text(components), diff_id, now, now, float(seconds),
+        )  # fmt: skip
         self._database.execute(
-            f"INSERT OR REPLACE INTO records ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", values
+            f"INSERT OR REPLACE INTO records ({_COLUMNS}, seconds) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            values,
         )
 
     def get_memo(self, kind: str, key: str) -> bytes | None:

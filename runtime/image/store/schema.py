@@ -79,4 +79,12 @@ CREATE TABLE replays (
 CREATE INDEX replays_of_image ON replays (image);
 """
 
-STEPS: Final = (_FIRST, _REPLAYS)
+_USAGE: Final = """
+ALTER TABLE layers ADD COLUMN tree_bytes INTEGER;    -- on the disk; NULL: not measured yet
+ALTER TABLE layers ADD COLUMN tree_inodes INTEGER;
+ALTER TABLE layers ADD COLUMN tree_exact INTEGER;    -- it gives the diff ID; NULL: unknown
+ALTER TABLE records ADD COLUMN seconds REAL NOT NULL DEFAULT 0;  -- that the step took
+ALTER TABLE images ADD COLUMN last_used INTEGER NOT NULL DEFAULT 0;
+"""
+
+STEPS: Final = (_FIRST, _REPLAYS, _USAGE)

@@ -23,6 +23,7 @@ from runtime.image.errors import StoreError
 from runtime.image.model import ImageConfig
 from runtime.image.reference import Reference
 from runtime.image.store.blobs import Blobs
+from runtime.image.store.caches import cache_directory, list_caches
 from runtime.image.store.collect import collect
 from runtime.image.store.database import Database
 from runtime.image.store.holds import Holds
@@ -33,6 +34,7 @@ from runtime.image.store.paths import LOCK_CREATION, LOCK_USE, Paths
 from runtime.image.store.records import Record, Records
 from runtime.image.store.remove import remove_tree
 from runtime.image.store.replays import Remembered, put_remembered
+from runtime.image.store.usage import Survey, survey
 from runtime.image.store.workspace import Workspace, sweep, workspace
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Image", "Record", "Removed", "Store", "open_store"]
 
+_CACHE_MEMO: Final = "cache mount"
 _VERSION: Final = b'{"store":1}\n'
 _OWN_NAMES: Final = frozenset(
     ("version", "lock", "store.db", "store.db-wal", "store.db-shm", "store.db-journal")
@@ -115,6 +118,14 @@ class Store:
         """A new private directory on the store's file system, removed afterwards."""
         with workspace(self._paths.work) as space:
             yield space.path
+
+    @contextmanager
+    def cache_directory(self, name: str, cache_id: str, sharing: str) -> Iterator[str]:
+        """The directory of a cache mount (`runtime.image.store.caches`), which may not exist."""
+        if self.get_memo(_CACHE_MEMO, name) is None:
+            self.put_memo(_CACHE_MEMO, name, cache_id.encode("utf-8", "surrogateescape"))
+        with cache_directory(self._paths.caches, name, sharing) as path:
+            yield path
 
     # Layers: see `runtime.image.store.layers`.
 
@@ -189,6 +200,10 @@ class Store:
             postponed=collected.postponed,
         )
 
+    def survey(self) -> Survey:
+        """What is in the store, and what for (`runtime.image.store.usage`)."""
+        return survey(self._paths, self._database, list_caches(self._paths.caches, self._cache_id))
+
     def collect(self) -> Removed:
         """Remove all layers and blobs that nothing refers to and no other process uses.
 
@@ -220,9 +235,14 @@ class Store:
         return self._records.recent_records(kind, limit)
 
     def put_record(
-        self, key: str, kind: str, components: Mapping[str, str], diff_id: DiffID
+        self,
+        key: str,
+        kind: str,
+        components: Mapping[str, str],
+        diff_id: DiffID,
+        seconds: float = 0,
     ) -> None:
-        self._records.put_record(key, kind, components, diff_id)
+        self._records.put_record(key, kind, components, diff_id, seconds)
 
     def get_memo(self, kind: str, key: str) -> bytes | None:
         return self._records.get_memo(kind, key)
@@ -232,6 +252,9 @@ class Store:
 
     def remember(self, build: Remembered) -> None:
         put_remembered(self._database, build)
+
+    def _cache_id(self, name: str) -> str:
+        return (self.get_memo(_CACHE_MEMO, name) or b"").decode("utf-8", "surrogateescape")
 
     def _new_name(self) -> str:
         with self._space_lock:

@@ -68,17 +68,21 @@ class Trees:
         remove_tree(trash)
         return False
 
-    def publish(self, diff_id: DiffID, tree: str, size: int, *, lossy: bool) -> None:
-        """Move a finished tree into place, or drop it if we have one. Needs the lock."""
+    def publish(self, diff_id: DiffID, tree: str, size: int, *, lossy: bool, exact: bool) -> None:
+        """Move a finished tree into place, or drop it if we have one. Needs the lock.
+
+        `exact`: it is known to give the layer's own bytes; else that is unknown.
+        """
         if self.check(diff_id):
             remove_tree(tree)
             return
         os.rename(tree, self._paths.tree(diff_id))
         self._database.execute(
-            "INSERT INTO layers (diff_id, size, tree_boot, tree_lossy) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (diff_id) DO UPDATE SET"
-            " tree_boot = excluded.tree_boot, tree_lossy = excluded.tree_lossy",
-            (diff_id, size, self._boot_id(), int(lossy)),
+            "INSERT INTO layers (diff_id, size, tree_boot, tree_lossy, tree_exact)"
+            " VALUES (?, ?, ?, ?, ?) ON CONFLICT (diff_id) DO UPDATE SET"
+            " tree_boot = excluded.tree_boot, tree_lossy = excluded.tree_lossy,"
+            " tree_exact = excluded.tree_exact, tree_bytes = NULL, tree_inodes = NULL",
+            (diff_id, size, self._boot_id(), int(lossy), 1 if exact else None),
         )
         self._trusted.add(diff_id)
 
