@@ -37,6 +37,7 @@ _COMMANDS = {
     "rm": "builder.commands.containers",
     "rmi": "builder.commands.images",
     "run": "builder.commands.containers",
+    "save": "builder.commands.save",
     "tag": "builder.commands.images",
 }
 

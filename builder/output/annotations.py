@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from builder.errors import OptionError
-from runtime.image.archives.archive import Annotated
+from runtime.image.archives.outgoing import Annotated
 
 Place = Literal["manifest", "index", "manifest-descriptor"]
 PLACES: tuple[str, ...] = get_args(Place)

@@ -22,6 +22,7 @@ from builder.output.outputs import (
 from builder.output.result import Result, name_image
 from builder.plan.build_plan import created_time
 from runtime.image.archives.archive import write_archive, write_layout
+from runtime.image.archives.outgoing import Outgoing
 from runtime.image.digest import Digest
 from runtime.image.errors import InvalidReference
 from runtime.image.layer.compression import Compression
@@ -111,21 +112,14 @@ def _archive(
 ) -> Descriptor:
     image = store.image(image_id)
     compression = _COMPRESSIONS[output.compression]
-    said = annotated((*annotations, *output.annotations))
+    outgoing = [Outgoing(image, names, annotated((*annotations, *output.annotations)))]
+    place, form = output.destination, output.format
     if output.layout:
-        return write_layout(
-            store,
-            image,
-            names,
-            output.destination,
-            compression=compression,
-            format=output.format,
-            annotations=said,
-        )
-    out: str | int = output.destination if output.destination != "-" else _STANDARD_OUTPUT
-    return write_archive(
-        store, image, names, out, compression=compression, format=output.format, annotations=said
-    )
+        written = write_layout(store, outgoing, place, compression=compression, format=form)
+    else:
+        out: str | int = place if place != "-" else _STANDARD_OUTPUT
+        written = write_archive(store, outgoing, out, compression=compression, format=form)
+    return written[0]
 
 
 def _local(store: Store, image_id: Digest, directory: str, emit: Emit) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from runtime.image.archives.archive import write_archive, write_layout
+from runtime.image.archives.outgoing import Outgoing
 from runtime.image.digest import DiffID, sha256
 from runtime.image.errors import ArchiveError, BlobCorrupt
 from runtime.image.layer.compression import Compression
@@ -77,7 +78,7 @@ def test_an_archive_is_an_oci_layout_and_what_docker_reads(
     image = make_image(store)
     out = tmp_path / "image.tar"
     kind: Any = format
-    digest = write_archive(store, image, NAMES, str(out), format=kind).digest
+    digest = write_archive(store, [Outgoing(image, NAMES)], str(out), format=kind)[0].digest
     members = read_tar(out)
     assert list(members) == sorted(members)
     assert out.stat().st_size % 512 == 0
@@ -109,7 +110,7 @@ def test_an_archive_is_a_function_of_the_image(tmp_path: Path) -> None:
     for turn in ("first", "second"):
         with open_store(str(tmp_path / turn)) as store:
             image = make_image(store)
-            write_archive(store, image, [APP], str(tmp_path / f"{turn}.tar"))
+            write_archive(store, [Outgoing(image, [APP])], str(tmp_path / f"{turn}.tar"))
         archives.append((tmp_path / f"{turn}.tar").read_bytes())
     assert archives[0] == archives[1]
 
@@ -118,7 +119,9 @@ def test_an_archive_is_a_function_of_the_image(tmp_path: Path) -> None:
 def test_skopeo_reads_an_archive(store: Store, tmp_path: Path, compression: Compression) -> None:
     image = make_image(store)
     out = tmp_path / "image.tar"
-    digest = write_archive(store, image, [APP], str(out), compression=compression).digest
+    digest = write_archive(store, [Outgoing(image, [APP])], str(out), compression=compression)[
+        0
+    ].digest
     manifest = skopeo("--raw", f"oci-archive:{out}:v1")
     assert manifest["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
     assert skopeo("--config", "--raw", f"oci-archive:{out}:v1") == json.loads(image.document)
@@ -134,7 +137,7 @@ def test_skopeo_reads_an_archive(store: Store, tmp_path: Path, compression: Comp
 def test_an_image_without_a_name_is_read_without_one(store: Store, tmp_path: Path) -> None:
     image = make_image(store)
     out = tmp_path / "image.tar"
-    digest = write_archive(store, image, [], str(out)).digest
+    digest = write_archive(store, [Outgoing(image, [])], str(out))[0].digest
     assert json.loads(read_tar(out)["manifest.json"])[0]["RepoTags"] is None
     assert skopeo(f"oci-archive:{out}")["Digest"] == digest
     assert skopeo("--config", f"docker-archive:{out}")["os"] == "linux"
@@ -145,7 +148,7 @@ def test_an_image_without_a_name_is_read_without_one(store: Store, tmp_path: Pat
 def test_umoci_unpacks_a_layout(store: Store, tmp_path: Path, compression: Compression) -> None:
     image = make_image(store)
     layout = str(tmp_path / "layout")
-    write_layout(store, image, [APP], layout, compression=compression)
+    write_layout(store, [Outgoing(image, [APP])], layout, compression=compression)
     bundle = tmp_path / "bundle"
     command = [need_tool("umoci"), "unpack", "--image", f"{layout}:v1", str(bundle)]
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
@@ -161,7 +164,7 @@ def test_umoci_unpacks_a_layout(store: Store, tmp_path: Path, compression: Compr
 def test_buildah_reads_an_archive(store: Store, tmp_path: Path) -> None:
     image = make_image(store)
     out = tmp_path / "image.tar"
-    write_archive(store, image, [APP], str(out))
+    write_archive(store, [Outgoing(image, [APP])], str(out))
     state = ["--root", str(tmp_path / "root"), "--runroot", str(tmp_path / "run")]
     command = [
         need_tool("buildah"),
@@ -187,10 +190,10 @@ def test_buildah_reads_an_archive(store: Store, tmp_path: Path) -> None:
 
 def test_an_archive_can_go_down_a_pipe(store: Store, tmp_path: Path) -> None:
     image = make_image(store)
-    write_archive(store, image, [APP], str(tmp_path / "image.tar"))
+    write_archive(store, [Outgoing(image, [APP])], str(tmp_path / "image.tar"))
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as cat:
         assert cat.stdin is not None
-        write_archive(store, image, [APP], cat.stdin.fileno())
+        write_archive(store, [Outgoing(image, [APP])], cat.stdin.fileno())
         data, _ = cat.communicate()
     assert data == (tmp_path / "image.tar").read_bytes()
 
@@ -208,12 +211,12 @@ def test_what_was_there_stays_if_an_archive_cannot_be_written(store: Store, tmp_
         file.seek(blob.size // 2)
         file.write(b"\0\1\2\3")
     with pytest.raises(BlobCorrupt):
-        write_archive(store, image, [APP], str(out))
+        write_archive(store, [Outgoing(image, [APP])], str(out))
     assert out.read_text() == "before"
     assert os.listdir(directory) == ["image.tar"]
     os.unlink(out)
     with pytest.raises(BlobCorrupt):
-        write_archive(store, image, [APP], str(out))
+        write_archive(store, [Outgoing(image, [APP])], str(out))
     assert os.listdir(directory) == []
 
 
@@ -221,27 +224,31 @@ def test_docker_gets_no_zstd(store: Store, tmp_path: Path) -> None:
     image = make_image(store)
     with pytest.raises(ArchiveError, match="zstd"):
         write_archive(
-            store, image, [], str(tmp_path / "x"), compression=Compression.ZSTD, format="docker"
+            store,
+            [Outgoing(image, [])],
+            str(tmp_path / "x"),
+            compression=Compression.ZSTD,
+            format="docker",
         )
 
 
 def test_an_image_may_have_no_layers_or_the_same_twice(store: Store, tmp_path: Path) -> None:
     empty = store.image(store.put_image(ImageConfig(architecture="amd64")))
-    write_archive(store, empty, [APP], str(tmp_path / "empty.tar"))
+    write_archive(store, [Outgoing(empty, [APP])], str(tmp_path / "empty.tar"))
     assert skopeo(f"oci-archive:{tmp_path}/empty.tar:v1")["Layers"] == []
     config = make_image(store, ("one",)).config
     twice = config.with_layer(config.diff_ids[0], History())
     image = store.image(store.put_image(twice))
-    write_archive(store, image, [APP], str(tmp_path / "twice.tar"))
+    write_archive(store, [Outgoing(image, [APP])], str(tmp_path / "twice.tar"))
     assert len(skopeo(f"oci-archive:{tmp_path}/twice.tar:v1")["Layers"]) == 2
 
 
 def test_images_are_added_to_a_layout(store: Store, tmp_path: Path) -> None:
     layout = tmp_path / "layout"
     first, second = make_image(store), make_image(store, ("three",))
-    write_layout(store, first, NAMES, str(layout))
-    write_layout(store, second, [APP], str(layout))
-    write_layout(store, second, [APP], str(layout))
+    write_layout(store, [Outgoing(first, NAMES)], str(layout))
+    write_layout(store, [Outgoing(second, [APP])], str(layout))
+    write_layout(store, [Outgoing(second, [APP])], str(layout))
     assert skopeo("--config", "--raw", f"oci:{layout}:v1") == json.loads(second.document)
     assert skopeo("--config", "--raw", f"oci:{layout}:v2") == json.loads(first.document)
     assert len(json.loads((layout / "index.json").read_text())["manifests"]) == 2
@@ -252,7 +259,7 @@ def test_a_directory_with_something_else_becomes_no_layout(store: Store, tmp_pat
     (tmp_path / "documents").mkdir()
     (tmp_path / "documents/letter").write_text("x")
     with pytest.raises(ArchiveError, match="no OCI image layout"):
-        write_layout(store, image, [APP], str(tmp_path / "documents"))
+        write_layout(store, [Outgoing(image, [APP])], str(tmp_path / "documents"))
     assert os.listdir(tmp_path / "documents") == ["letter"]
 
 
@@ -281,4 +288,4 @@ def test_a_layer_that_is_lost_is_said_to_be(store: Store, tmp_path: Path) -> Non
     lost: DiffID = image.config.diff_ids[0]
     os.rename(store.tree(lost), tmp_path / "away")
     with open_store(store.root) as other, pytest.raises(Exception, match="not in the store"):
-        write_archive(other, image, [APP], str(tmp_path / "image.tar"))
+        write_archive(other, [Outgoing(image, [APP])], str(tmp_path / "image.tar"))

@@ -16,6 +16,7 @@ import zstandard
 
 from runtime.image.archives.archive import write_archive, write_layout
 from runtime.image.archives.loading import Loaded, load_archive
+from runtime.image.archives.outgoing import Outgoing
 from runtime.image.choice import choose, serves
 from runtime.image.digest import DiffID, sha256
 from runtime.image.errors import ArchiveError, PlatformMissing
@@ -60,8 +61,12 @@ def files_of(store: Store, name: str) -> dict[bytes, bytes | None]:
 def test_what_is_written_is_loaded(store: Store, tmp_path: Path, compression: Compression) -> None:
     load(store, archives.tar(layout(name="docker.io/library/app:v1")), tmp_path)
     image, out = store.image("app:v1"), tmp_path / "out.tar"
-    written = write_archive(store, image, image.names, str(out), compression=compression)
-    write_layout(store, image, image.names, str(tmp_path / "layout"), compression=compression)
+    written = write_archive(
+        store, [Outgoing(image, image.names)], str(out), compression=compression
+    )
+    write_layout(
+        store, [Outgoing(image, image.names)], str(tmp_path / "layout"), compression=compression
+    )
     for number, source in enumerate((out, tmp_path / "layout")):
         with open_store(str(tmp_path / f"other-{number}")) as other:
             (loaded,) = load_archive(other, str(source))
@@ -71,7 +76,10 @@ def test_what_is_written_is_loaded(store: Store, tmp_path: Path, compression: Co
             assert there.size == image.size
             assert files_of(other, "app:v1") == {b"one": b"22", b"two": b"2"}
             again = write_archive(
-                other, there, image.names, str(tmp_path / "again"), compression=compression
+                other,
+                [Outgoing(there, image.names)],
+                str(tmp_path / "again"),
+                compression=compression,
             )
             assert again == written  # the blobs are kept as they came
 
@@ -105,7 +113,7 @@ def test_layers_may_be_compressed(
         members[name] = compress(members[name])
     load(store, archives.tar(members), tmp_path)
     assert files_of(store, "app:v1") == {b"one": b"22", b"two": b"2"}
-    write_archive(store, store.image("app:v1"), (), str(tmp_path / "out"))
+    write_archive(store, [Outgoing(store.image("app:v1"))], str(tmp_path / "out"))
 
 
 def test_links_between_layers_as_docker_writes_them(store: Store, tmp_path: Path) -> None:

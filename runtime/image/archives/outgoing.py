@@ -1,0 +1,156 @@
+"""Images on their way out, as documents and blobs: the one shape that everybody reads.
+
+An OCI image layout with Docker's `manifest.json` beside it, which points at the same blobs (OCI
+image-spec, image-layout.md). Several images share the blobs they have in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from runtime.image import json_bytes
+from runtime.image.archives.layout import (
+    ANNOTATION_NAME,
+    ANNOTATION_TAG,
+    INDEX,
+    LAYOUT,
+    blob_path,
+)
+from runtime.image.digest import DiffID, Digest, sha256
+from runtime.image.errors import ArchiveError
+from runtime.image.json_bytes import Json
+from runtime.image.layer.compression import Compression
+from runtime.image.manifest import (
+    MEDIA_TYPE_CONFIG,
+    MEDIA_TYPE_MANIFEST,
+    Annotations,
+    Descriptor,
+    Index,
+    Manifest,
+)
+from runtime.image.reference import Reference
+from runtime.image.store.images import Image
+from runtime.image.store.store import Store
+
+Format = Literal["oci", "docker"]
+
+_LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
+_COMPRESSING_THREADS: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotated:
+    """Annotations of an image's manifest, of its descriptor in the index, and of the index."""
+
+    manifest: Annotations = ()
+    descriptor: Annotations = ()
+    index: Annotations = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An image to be written, and the names it goes by; without one it has no tag there."""
+
+    image: Image
+    names: Sequence[Reference] = ()
+    annotations: Annotated = Annotated()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What an archive is made of: documents by path, and layers that are in the store.
+
+    `manifests` are those of the images, in their order.
+    """
+
+    manifests: tuple[Descriptor, ...]
+    index: Index
+    documents: dict[str, bytes]
+    layers: tuple[Descriptor, ...]
+
+
+def make_parts(
+    store: Store, images: Sequence[Outgoing], compression: Compression, format: Format
+) -> Parts:
+    """Compress what is not yet, and describe it; `ArchiveError` for what Docker could not read."""
+    if format == "docker" and compression is Compression.ZSTD:
+        raise ArchiveError(
+            "Docker cannot load an archive whose layers are compressed with zstd",
+            hint="use gzip, or an OCI archive",
+        )
+    layers = _compressed(store, images, compression)
+    documents = {LAYOUT: _LAYOUT}
+    manifests: list[Descriptor] = []
+    listed: list[Descriptor] = []
+    docker: list[Json] = []
+    for each in images:
+        image, config = each.image, each.image.config
+        own = tuple(layers[diff_id] for diff_id in config.diff_ids)
+        document = Manifest(
+            config=Descriptor(
+                media_type=MEDIA_TYPE_CONFIG, digest=image.id, size=len(image.document)
+            ),
+            layers=own,
+            annotations=each.annotations.manifest,
+        ).to_bytes()
+        descriptor = Descriptor(
+            media_type=MEDIA_TYPE_MANIFEST,
+            digest=sha256(document),
+            size=len(document),
+            platform=config.platform,
+            annotations=each.annotations.descriptor,
+        )
+        tagged = [name for name in each.names if name.tag is not None]
+        manifests.append(descriptor)
+        listed += [_named(descriptor, name) for name in tagged] or [descriptor]
+        docker.append(_docker_line(image.id, own, tagged))
+        documents[blob_path(image.id)] = image.document
+        documents[blob_path(descriptor.digest)] = document
+    index = Index(manifests=tuple(listed), annotations=_of_indexes(images))
+    documents[INDEX] = index.to_bytes()
+    documents["manifest.json"] = json_bytes.canonical(docker)
+    unique = {layer.digest: layer for layer in layers.values()}
+    return Parts(
+        manifests=tuple(manifests),
+        index=index,
+        documents=documents,
+        layers=tuple(unique.values()),
+    )
+
+
+def _compressed(
+    store: Store, images: Sequence[Outgoing], compression: Compression
+) -> dict[DiffID, Descriptor]:
+    """The layers' blobs; those that are not there yet are made side by side."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    wanted = dict.fromkeys(diff_id for each in images for diff_id in each.image.config.diff_ids)
+    with ThreadPoolExecutor(_COMPRESSING_THREADS) as pool:
+        blobs = pool.map(lambda diff_id: store.blob(diff_id, compression), wanted)
+        return dict(zip(wanted, blobs, strict=True))
+
+
+def _named(descriptor: Descriptor, name: Reference) -> Descriptor:
+    """The descriptor with the names that skopeo and umoci, and containerd and podman, look for."""
+    names = {ANNOTATION_NAME: str(name), ANNOTATION_TAG: name.tag or ""}
+    annotations = tuple(sorted({**dict(descriptor.annotations), **names}.items()))
+    return replace(descriptor, annotations=annotations)
+
+
+def _docker_line(
+    image_id: Digest, layers: Sequence[Descriptor], names: Sequence[Reference]
+) -> dict[str, Json]:
+    return {
+        "Config": blob_path(image_id),
+        "RepoTags": [name.tagged() for name in names] or None,
+        "Layers": [blob_path(layer.digest) for layer in layers],
+    }
+
+
+def _of_indexes(images: Sequence[Outgoing]) -> Annotations:
+    found: dict[str, str] = {}
+    for each in images:
+        found.update(each.annotations.index)
+    return tuple(sorted(found.items()))
