@@ -195,7 +195,7 @@ def _carry_out(
             store=store,
             sandbox=sandbox,
             inputs=inputs,
-            unpacker=stack.enter_context(Unpacker(store, inputs.place)),
+            unpacker=stack.enter_context(Unpacker(store)),
             leftovers=stack.enter_context(Leftovers()),
             options=request.execute,
             emit=emit,

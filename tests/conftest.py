@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import signal
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ import pytest
 from support import leaks, probes
 from support.bases import BUSYBOX, DEBIAN
 from support.cli import Lamina
+from support.registry import Registry, running_registry
 
 RUN_FOLDER = pytest.StashKey[Path]()
 
@@ -117,3 +118,11 @@ def private_lamina(run_folder: Path) -> Lamina:
 def another_private_lamina(run_folder: Path) -> Lamina:
     """A second such store, to compare with the first."""
     return _private(run_folder)
+
+
+@pytest.fixture(scope="session")
+def registry(run_folder: Path) -> Iterator[Registry]:
+    """A registry without TLS that asks nobody; tests have repositories of their own in it."""
+    folder = Path(tempfile.mkdtemp(prefix="registry-", dir=run_folder))
+    with running_registry(folder) as running:
+        yield running

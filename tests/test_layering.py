@@ -31,6 +31,12 @@ ALLOWED = {
     "grammar": ("grammar",),
     "runtime.image.layer": ("runtime.image.layer", *FACTS),
     "runtime.image.store": ("runtime.image.store", "runtime.image.layer", *FACTS),
+    "runtime.image.registry": (
+        "runtime.image.registry",
+        "runtime.image.store",
+        "runtime.image.layer",
+        *FACTS,
+    ),
     "runtime.image": ("runtime.image",),
     "runtime.sandbox": ("runtime.sandbox", "runtime.errors", "runtime.user"),
     "runtime": ("runtime",),

@@ -38,21 +38,12 @@ def make_key(kind: str, components: Mapping[str, str]) -> Key:
 
 
 def run_key(
-    step: RunStep,
-    *,
-    parent: ChainID,
-    epoch: int,
-    mounts: Iterable[str],
-    platform: str,
-    network: str,
-    hosts: tuple[tuple[str, str], ...],
-    noise: bool,
+    step: RunStep, *, parent: ChainID, epoch: int, mounts: Iterable[str], platform: str, noise: bool
 ) -> Key:
     """A RUN sees its parent's file system, its command, environment, user, and mounts.
 
-    `mounts` are the identities of what is mounted: the content of bind sources. `network` is
-    what the step gets, whoever chose it; `hosts` are the names and addresses that /etc/hosts
-    has besides. Secrets, proxies and limits are left out on purpose.
+    `mounts` are the identities of what is mounted: the content of bind sources. Secrets,
+    proxies and limits are left out on purpose.
     """
     return make_key(
         "run",
@@ -62,8 +53,7 @@ def run_key(
             "environment": _canonical(step.env),
             "workdir": step.workdir,
             "user": step.user,
-            "network": network,
-            "hosts": _canonical(hosts),
+            "network": step.network,
             "security": step.security,
             "mounts": _canonical(list(mounts)),
             "scripts": _canonical([_plain(script) for script in step.scripts]),

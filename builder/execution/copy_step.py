@@ -5,9 +5,7 @@ The layer goes straight from the sources into a tar; no tree is made of it until
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from builder.cache.keys import Key, entries_key
 from builder.cache.layering import commit_entries
@@ -26,7 +24,7 @@ from builder.sources.unpack import Unpacker
 from grammar.nodes import Span
 from runtime.errors import UserNotFound
 from runtime.image.digest import DiffID
-from runtime.image.errors import ImageError, LayerError
+from runtime.image.errors import ImageError
 from runtime.image.layer.entry import Entry
 from runtime.image.layer.writer import canonical_order
 from runtime.image.store.store import Store
@@ -50,24 +48,30 @@ class CopyRunner:
         def notice(message: str) -> None:
             self._emit(Noticed(message=message, span=span))
 
-        with _placed(span):
-            key, content_key, entries = self._found(step, layers, epoch, notice)
+        try:
+            return self._work(step, layers, epoch, notice)
+        except CopyProblem as error:
+            raise CopyFailed(error.message, span=span, hint=error.hint) from error
+        except (TooManyLinks, UserNotFound) as error:
+            raise CopyFailed(str(error), span=span) from error
+        except ImageError as error:
+            raise CopyFailed(error.message, span=span, hint=error.hint) from error
+        except ContextError as error:
+            raise ContextError(error.message, span=span, hint=error.hint) from error
+        except RemoteError as error:
+            raise RemoteError(error.message, span=span, hint=error.hint) from error
+        except OSError as error:
+            raise CopyFailed(
+                f"cannot read {error.filename}: {error.strerror}", span=span
+            ) from error
 
-        def do() -> DiffID:
-            with _placed(span):
-                self._unpacker.make(entries)
-                return commit_entries(self._store, entries)
-
-        return Work(key=key, do=do, content_key=content_key)
-
-    def _found(
+    def _work(
         self,
         step: CopyStep,
         layers: tuple[DiffID, ...],
         epoch: int,
         notice: Callable[[str], None],
-    ) -> tuple[Key, Callable[[], Key] | None, list[Entry]]:
-        """The layer's keys, and its entries in their order."""
+    ) -> Work:
         view = self._inputs.view(layers)
         rules = CopyRules(
             owner=find_chown(view, step.chown, notice) if step.chown else None,
@@ -76,7 +80,8 @@ class CopyRunner:
         )
         source = self._inputs.tree(step.input, self._layers_of)
         below = EmptyTree() if step.link else view
-        found = copy_entries(step, source, below, rules, self._unpack, self._inputs.fetched)
+        unpack = self._unpacker.unpack
+        found = copy_entries(step, source, below, rules, unpack, self._inputs.fetched)
         entries = canonical_order(found)
         key = entries_key(entries, self._named(self._inputs.place))
 
@@ -84,38 +89,10 @@ class CopyRunner:
         remote = any(isinstance(each, RemoteFile | Repository) for each in step.sources)
         if remote or not isinstance(source, Context):
             content_key = lambda: entries_key(entries, self._named(self._inputs.digest))  # noqa: E731
-        return key, content_key, entries
-
-    def _unpack(self, file: Entry) -> list[Entry] | None:
-        try:
-            return self._unpacker.unpack(file)
-        except LayerError as error:
-            member = f" ({error.member})" if error.member else ""
-            raise CopyProblem(
-                f"cannot unpack {os.fsdecode(file.path)}: {error.why}{member}",
-                hint="ADD --unpack=false copies an archive as it is",
-            ) from error
+        return Work(
+            key=key, do=lambda: commit_entries(self._store, entries), content_key=content_key
+        )
 
     def _named(self, name: Callable[[Entry], str]) -> Callable[[Entry], str]:
         """Name content by `name`, but what came out of an archive by archive and place."""
         return lambda entry: self._unpacker.place(entry, name) or name(entry)
-
-
-@contextmanager
-def _placed(span: Span) -> Iterator[None]:
-    """Say of errors where in the Dockerfile the step is that has them."""
-    try:
-        yield
-    except CopyProblem as error:
-        raise CopyFailed(error.message, span=span, hint=error.hint) from error
-    except (TooManyLinks, UserNotFound) as error:
-        raise CopyFailed(str(error), span=span) from error
-    except ImageError as error:
-        raise CopyFailed(error.message, span=span, hint=error.hint) from error
-    except ContextError as error:
-        raise ContextError(error.message, span=span, hint=error.hint) from error
-    except RemoteError as error:
-        raise RemoteError(error.message, span=span, hint=error.hint) from error
-    except OSError as error:
-        what = f"cannot read {os.fsdecode(error.filename)}" if error.filename else "cannot copy"
-        raise CopyFailed(f"{what}: {error.strerror}", span=span) from error

@@ -96,8 +96,6 @@ class RunRunner:
             epoch=epoch,
             mounts=identities,
             platform=platform,
-            network=self._chosen_network(step),
-            hosts=self._options.extra_hosts,
             noise=self._options.drop_noise,
         )
 
@@ -114,8 +112,7 @@ class RunRunner:
         return Work(key=key, do=do)
 
     def _check_allowed(self, step: RunStep, span: Span) -> None:
-        allowed = "network.host" in self._options.allow or self._options.network == "host"
-        if step.network == "host" and not allowed:
+        if step.network == "host" and "network.host" not in self._options.allow:
             raise PlanError(
                 "entitlement network.host is not allowed",
                 span=span,
@@ -189,12 +186,9 @@ class RunRunner:
         )
 
     def _network(self, step: RunStep) -> Literal["none", "host"]:
-        """What a step gets: without a choice it is the host's network."""
-        return "none" if self._chosen_network(step) == "none" else "host"
-
-    def _chosen_network(self, step: RunStep) -> str:
-        """A step's own choice, or the build's."""
-        return step.network if step.network != "default" else self._options.network
+        """A step's own choice, or the build's; without either it is the host's network."""
+        chosen = step.network if step.network != "default" else self._options.network
+        return "none" if chosen == "none" else "host"
 
     def _command(self, spec: SandboxSpec, number: int, span: Span) -> tuple[int, bytes]:
         """Run a command, passing on what it writes; its status, and the end of its output."""

@@ -94,8 +94,6 @@ class LayerError(ImageError):
 
     def __init__(self, member: str, why: str) -> None:
         super().__init__(f"layer entry {member!r}: {why}" if member else f"layer: {why}")
-        self.member = member
-        self.why = why
 
 
 class ArchiveError(ImageError):

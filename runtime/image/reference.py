@@ -19,7 +19,8 @@ from runtime.image.errors import InvalidDigest, InvalidReference
 
 DEFAULT_DOMAIN: Final = "docker.io"
 DEFAULT_TAG: Final = "latest"
-_LEGACY_DEFAULT_DOMAIN: Final = "index.docker.io"
+LEGACY_DEFAULT_DOMAIN: Final = "index.docker.io"
+"""What the default domain was called; other tools still keep its credentials under this name."""
 _OFFICIAL: Final = "library/"
 _LENGTH_LIMIT: Final = 255
 
@@ -107,7 +108,7 @@ def _split_domain(text: str) -> tuple[str, str]:
     )
     if not is_domain:
         first, rest = DEFAULT_DOMAIN, text
-    if first == _LEGACY_DEFAULT_DOMAIN:
+    if first == LEGACY_DEFAULT_DOMAIN:
         first = DEFAULT_DOMAIN
     if first == DEFAULT_DOMAIN and "/" not in rest:
         rest = _OFFICIAL + rest

@@ -112,32 +112,3 @@ def test_stores_agree(lamina: Lamina, private_lamina: Lamina, context: Path) -> 
     lamina.build(context, "agreed", "--no-cache")
     private_lamina.build(context, "agreed")
     assert lamina.inspect("agreed")["Id"] == private_lamina.inspect("agreed")["Id"]
-
-
-def test_a_run_sees_the_hosts_and_the_network_it_is_given(
-    private_lamina: Lamina, tmp_path: Path
-) -> None:
-    """BuildKit's key has the names and not the addresses: a RUN sees both."""
-    (tmp_path / "Dockerfile").write_text("FROM busybox\nRUN cp /etc/hosts /kept\n")
-
-    def known(*options: str) -> bool:
-        (cached,) = steps(private_lamina.build(tmp_path, "image", *options)).values()
-        return cached
-
-    assert not known()
-    assert not known("--add-host", "db:10.0.0.1")
-    assert not known("--add-host", "db:10.0.0.2")
-    assert not known("--network", "none")
-    assert known()
-    assert known("--add-host", "db:10.0.0.1")
-    assert known("--network", "none")
-    assert known("--ulimit", "nofile=99")
-
-
-def test_a_build_on_the_hosts_network_may_have_steps_on_it(
-    private_lamina: Lamina, tmp_path: Path
-) -> None:
-    (tmp_path / "Dockerfile").write_text("FROM busybox\nRUN --network=host true\n")
-    refused = private_lamina.build(tmp_path, "image", status=1)
-    assert "entitlement network.host is not allowed" in refused.stderr
-    private_lamina.build(tmp_path, "image", "--network", "host")

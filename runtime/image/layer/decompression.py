@@ -42,17 +42,26 @@ class Growth:
 
 
 def open_decompressed(
-    source: int | str, growth: Growth | None = None
+    source: int | str | Read, growth: Growth | None = None
 ) -> Generator[bytes, None, None]:
     """The plain content of a file (a path, or a descriptor from where it stands), in chunks.
+
+    Or of what a function reads: as many bytes as it is asked for at the most, none at the end.
 
     Knows gzip, zstd, bzip2 and xz by their first bytes; anything else is passed on as it is.
     Reading and decompressing happen in a thread, which is gone once the generator is exhausted
     or closed; a descriptor that was given stays open. `LayerError` if the compressed data are
     corrupt or cut off, or give more than `growth` allows.
     """
-    with opened(source) as fd, _in_thread(lambda stop: _decompressed(fd, stop, growth)) as chunks:
-        yield from chunks
+    if callable(source):
+        with _in_thread(lambda _: _decompressed(source, growth)) as chunks:
+            yield from chunks
+    else:
+        with (
+            opened(source) as fd,
+            _in_thread(lambda stop: _decompressed(_reader(fd, stop), growth)) as chunks,
+        ):
+            yield from chunks
 
 
 def compression_suffix(start: bytes) -> str:
@@ -127,8 +136,8 @@ def _reader(fd: int, stop: int) -> Read:
     return read
 
 
-def _decompressed(fd: int, stop: int, growth: Growth | None) -> Iterator[bytes]:
-    source = _Counted(_reader(fd, stop))
+def _decompressed(read: Read, growth: Growth | None) -> Iterator[bytes]:
+    source = _Counted(read)
     start = source.read(_FEED)
     while len(start) < _START and (more := source.read(_FEED)):
         start += more

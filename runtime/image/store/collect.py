@@ -17,6 +17,7 @@ from runtime.image.digest import DiffID, Digest
 from runtime.image.store.blobs import unlink_if_there
 from runtime.image.store.database import Database
 from runtime.image.store.holds import Holds
+from runtime.image.store.partial import sweep_partial
 from runtime.image.store.paths import Paths
 
 _NAME: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -55,6 +56,8 @@ def collect(
         gone = sorted(_unused_layers(paths, database, only).intersection(taken))
         blobs = sorted(_stray_blobs(paths, database).intersection(taken) & strays)
         size, trash = _remove(paths, database, new_name, gone, blobs)
+    if only is None:
+        size += sweep_partial(paths.partial)
     return Collected(
         layers=tuple(gone),
         bytes=size,
@@ -79,6 +82,9 @@ def _remove(
             database.execute("DELETE FROM blobs WHERE diff_id = ?", (diff_id,))
         for digest in strays:
             database.execute("DELETE FROM blobs WHERE digest = ?", (digest,))
+        database.execute(
+            "DELETE FROM blob_repositories WHERE digest NOT IN (SELECT digest FROM blobs)"
+        )
     trash = []
     for diff_id in layers:
         if os.path.lexists(paths.tree(diff_id)):

@@ -32,6 +32,7 @@ from runtime.image.store.trees import Trees
 if TYPE_CHECKING:
     from runtime.image.layer.buffers import Consumer
     from runtime.image.layer.compression import Compression
+    from runtime.image.layer.extract import Extracted
     from runtime.image.layer.view import TarForm, TreeForm, View
     from runtime.image.layer.writer import LayerSum
 
@@ -40,6 +41,16 @@ _RAW: Final = "none"
 """In place of a compressor's name."""
 _FOREIGN: Final = "unknown"
 """The same, of a blob that came from elsewhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrivedBlob:
+    """A blob in a file of its own, whole: its digest and size have been checked."""
+
+    path: str
+    digest: Digest
+    size: int
+    media_type: str
 
 
 class Layers:
@@ -92,6 +103,40 @@ class Layers:
             compressor=_FOREIGN,
         )
         self._note_size(layer.diff_id, layer.size)
+
+    def take(
+        self, diff_id: DiffID, chunks: Iterable[bytes], arrived: Callable[[], ArrivedBlob]
+    ) -> None:
+        """Take over a layer that comes as a blob: `chunks` are its tar, its tree is made of them.
+
+        `arrived` is called once they have all come and are what the diff ID says; the file it
+        gives is moved, or dropped if we have it. `BlobCorrupt` if they are something else.
+        """
+        self._holds.hold(diff_id)
+        tree, extracted = self._extracted(diff_id, chunks)
+        try:
+            blob = arrived()
+            with self._locked(diff_id):
+                self._blobs.publish(
+                    blob.path,
+                    blob.digest,
+                    blob.size,
+                    media_type=blob.media_type,
+                    diff_id=diff_id,
+                    compressor=_RAW if blob.digest == Digest(diff_id) else _FOREIGN,
+                )
+                self._publish_tree(diff_id, tree, extracted)
+        except BaseException:
+            remove_tree(tree)
+            raise
+
+    def blobs(self, diff_id: DiffID) -> tuple[Descriptor, ...]:
+        """The layer's blobs that are there, the uncompressed one first."""
+        self._holds.hold(diff_id)
+        return tuple(
+            Descriptor(media_type=blob.media_type, digest=blob.digest, size=blob.size)
+            for blob in self._blobs_of(diff_id)
+        )
 
     def form(self, diff_id: DiffID) -> TreeForm | TarForm:
         """The layer as it can be looked into: its tree, or else its raw blob.
@@ -221,21 +266,33 @@ class Layers:
         raise fault
 
     def _extract(self, diff_id: DiffID, source: Digest) -> None:
+        with closing(self._tar(diff_id, source)) as chunks:
+            tree, extracted = self._extracted(diff_id, chunks)
+        try:
+            self._publish_tree(diff_id, tree, extracted)
+        except BaseException:
+            remove_tree(tree)
+            raise
+
+    def _extracted(self, diff_id: DiffID, chunks: Iterable[bytes]) -> tuple[str, Extracted]:
+        """A new tree of a layer's tar; `BlobCorrupt` if it is not what the diff ID says."""
         from runtime.image.layer.extract import extract_layer
 
         tree = self._new_name()
         os.mkdir(tree)
         try:
             os.chmod(tree, 0o755)  # Becomes the mode of a container's root, whatever our umask.
-            with closing(self._tar(diff_id, source)) as chunks:
-                extracted = extract_layer(chunks, tree, skip_devices_if_forbidden=True)
+            extracted = extract_layer(chunks, tree, skip_devices_if_forbidden=True)
             if extracted.diff_id != diff_id:
                 raise BlobCorrupt(diff_id, extracted.diff_id)
-            lossy = bool(extracted.skipped_devices or extracted.skipped_xattrs)
-            self._trees.publish(diff_id, tree, extracted.size, lossy=lossy, exact=False)
         except BaseException:
             remove_tree(tree)
             raise
+        return tree, extracted
+
+    def _publish_tree(self, diff_id: DiffID, tree: str, extracted: Extracted) -> None:
+        lossy = bool(extracted.skipped_devices or extracted.skipped_xattrs)
+        self._trees.publish(diff_id, tree, extracted.size, lossy=lossy, exact=False)
 
     def _publish_raw(self, diff_id: DiffID, path: str, size: int) -> None:
         self._blobs.publish(

@@ -20,7 +20,7 @@ class Paths:
     """The layout.
 
     version lock store.db
-    blobs/sha256/<hex>  trees/<hex>  caches/<name>  work/<id>
+    blobs/sha256/<hex>  trees/<hex>  caches/<name>  work/<id>  partial/<hex>
     """
 
     root: str
@@ -52,6 +52,10 @@ class Paths:
     @property
     def caches(self) -> str:
         return f"{self.root}/caches"
+
+    @property
+    def partial(self) -> str:
+        return f"{self.root}/partial"
 
     def blob(self, digest: Digest | DiffID) -> str:
         return f"{self.root}/blobs/sha256/{encoded(digest)}"

@@ -87,4 +87,34 @@ ALTER TABLE records ADD COLUMN seconds REAL NOT NULL DEFAULT 0;  -- that the ste
 ALTER TABLE images ADD COLUMN last_used INTEGER NOT NULL DEFAULT 0;
 """
 
-STEPS: Final = (_FIRST, _REPLAYS, _USAGE)
+_REGISTRIES: Final = """
+CREATE TABLE manifests (
+    image TEXT NOT NULL REFERENCES images ON DELETE CASCADE,
+    digest TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    document BLOB NOT NULL,          -- as it came or was sent
+    PRIMARY KEY (image, digest)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE repository_digests (
+    image TEXT NOT NULL REFERENCES images ON DELETE CASCADE,
+    repository TEXT NOT NULL,        -- domain/path
+    digest TEXT NOT NULL,            -- by which a registry has the image, or the index it is in
+    PRIMARY KEY (image, repository, digest)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE resolutions (
+    name TEXT NOT NULL,              -- domain/path:tag or domain/path@digest
+    platform TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    image TEXT NOT NULL REFERENCES images ON DELETE CASCADE,
+    asked INTEGER NOT NULL,          -- when, in seconds since 1970
+    PRIMARY KEY (name, platform)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX resolutions_of_image ON resolutions (image);
+CREATE TABLE blob_repositories (
+    digest TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    PRIMARY KEY (digest, repository)
+) STRICT, WITHOUT ROWID;
+"""
+
+STEPS: Final = (_FIRST, _REPLAYS, _USAGE, _REGISTRIES)

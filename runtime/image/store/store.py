@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
@@ -28,10 +28,12 @@ from runtime.image.store.collect import collect
 from runtime.image.store.database import Database
 from runtime.image.store.holds import Holds
 from runtime.image.store.images import Image, Images
-from runtime.image.store.layers import Layers
+from runtime.image.store.layers import ArrivedBlob, Layers
 from runtime.image.store.locks import LockFile
+from runtime.image.store.partial import PartialBlob, partial_blob, sweep_partial
 from runtime.image.store.paths import LOCK_CREATION, LOCK_USE, Paths
 from runtime.image.store.records import Record, Records
+from runtime.image.store.remotes import Remotes
 from runtime.image.store.remove import remove_tree
 from runtime.image.store.replays import Remembered, put_remembered
 from runtime.image.store.usage import Survey, survey
@@ -49,7 +51,7 @@ _CACHE_MEMO: Final = "cache mount"
 _VERSION: Final = b'{"store":1}\n'
 _OWN_NAMES: Final = frozenset(
     ("version", "lock", "store.db", "store.db-wal", "store.db-shm", "store.db-journal")
-) | {"blobs", "trees", "work", "containers", "caches"}
+) | {"blobs", "trees", "work", "containers", "caches", "partial"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +91,7 @@ class Store:
         self._layers = Layers(self._paths, self._database, self._blobs, holds, self._new_name)
         self._images = Images(self._database, holds, self._layers.has)
         self._records = Records(self._database, holds, self._layers.has)
+        self.remotes = Remotes(self._database)
         try:
             self._use.share(LOCK_USE)
             if sweep(self._paths.work):
@@ -141,6 +144,14 @@ class Store:
     def add_blob(self, layer: LayerSum, blob: Descriptor, path: str) -> None:
         self._layers.add_blob(layer, blob, path)
 
+    def take_layer(
+        self, diff_id: DiffID, chunks: Iterable[bytes], arrived: Callable[[], ArrivedBlob]
+    ) -> None:
+        self._layers.take(diff_id, chunks, arrived)
+
+    def layer_blobs(self, diff_id: DiffID) -> tuple[Descriptor, ...]:
+        return self._layers.blobs(diff_id)
+
     def form(self, diff_id: DiffID) -> TreeForm | TarForm:
         return self._layers.form(diff_id)
 
@@ -166,6 +177,13 @@ class Store:
 
     def copy_blob(self, digest: Digest, size: int, write: Callable[[bytes], object]) -> None:
         self._blobs.copy(digest, size, write)
+
+    def partial_blob(
+        self, digest: Digest, pause: Callable[[float], None]
+    ) -> AbstractContextManager[PartialBlob]:
+        """What has come of a blob: see `runtime.image.store.partial`."""
+        sweep_partial(self._paths.partial)
+        return partial_blob(self._paths.partial, digest, pause)
 
     # Images: see `runtime.image.store.images`.
 

@@ -28,7 +28,7 @@ class Trees:
         self._paths = paths
         self._database = database
         self._new_name = new_name
-        self._trusted: dict[DiffID, bool] = {}  # and whether they are lossy
+        self._trusted: set[DiffID] = set()
         self._boot: str | None = None
 
     def is_trusted(self, diff_id: DiffID) -> bool:
@@ -40,12 +40,10 @@ class Trees:
             return True
         if not os.path.lexists(self._paths.tree(diff_id)):
             return False
-        row = self._database.row(
-            "SELECT tree_boot, tree_lossy FROM layers WHERE diff_id = ?", (diff_id,)
-        )
+        row = self._database.row("SELECT tree_boot FROM layers WHERE diff_id = ?", (diff_id,))
         if row is None or row[0] not in ("", self._boot_id()):
             return False
-        self._trusted[diff_id] = bool(row[1])
+        self._trusted.add(diff_id)
         return True
 
     def is_suspect(self, diff_id: DiffID) -> bool:
@@ -86,12 +84,10 @@ class Trees:
             " tree_exact = excluded.tree_exact, tree_bytes = NULL, tree_inodes = NULL",
             (diff_id, size, self._boot_id(), int(lossy), 1 if exact else None),
         )
-        self._trusted[diff_id] = lossy
+        self._trusted.add(diff_id)
 
     def is_lossy(self, diff_id: DiffID) -> bool:
         """Whether the tree lacks entries of the layer that we were not allowed to make."""
-        if diff_id in self._trusted:
-            return self._trusted[diff_id]
         row = self._database.row("SELECT tree_lossy FROM layers WHERE diff_id = ?", (diff_id,))
         return row is not None and bool(row[0])
 

@@ -1,0 +1,95 @@
+"""What every command that talks to registries begins with: files, credentials, patience."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from builder.errors import OptionError
+
+if TYPE_CHECKING:
+    from runtime.image.registry.auth_file import AuthFiles
+    from runtime.image.registry.configuration import Registries
+    from runtime.image.registry.session import Session
+    from runtime.image.registry.transfer_events import Report
+
+_MOST_ATTEMPTS = 100
+
+
+def registry_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that pulling and pushing have in common; `registry_session` takes them."""
+    for option in reversed((
+        click.option("--authfile", metavar="FILE",
+                     help="Where credentials are. [default: $REGISTRY_AUTH_FILE, or podman's and"
+                     " docker's own]"),
+        click.option("--retry", "retries", type=click.IntRange(0, _MOST_ATTEMPTS), default=4,
+                     show_default=True, help="How often a failed transfer is tried again."),
+        click.option("--retry-delay", metavar="SECONDS", type=click.FloatRange(0, 3600),
+                     default=0.5, show_default=True, help="The first pause; they double."),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@contextmanager
+def registry_session(
+    report: Report, *, authfile: str | None = None, retries: int = 4, retry_delay: float = 0.5
+) -> Iterator[Session]:
+    """A session with the user's settings and credentials."""
+    from runtime.image.registry.retries import RetryPolicy
+    from runtime.image.registry.session import Session
+
+    policy = RetryPolicy(attempts=retries + 1, first_seconds=retry_delay)
+    keeper = auth_files(authfile)
+    with Session(user_registries(), keeper, report=report, policy=policy) as session:
+        yield session
+
+
+def user_registries() -> Registries:
+    """registries.toml: the machine's, and the user's own over it."""
+    from runtime.image.registry.configuration import read_registries
+
+    own = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return read_registries(
+        ("/etc/lamina/registries.toml", os.path.join(own, "lamina", "registries.toml"))
+    )
+
+
+def auth_files(authfile: str | None) -> AuthFiles:
+    """Where credentials are looked for, as podman and docker do; docker's file is written."""
+    from runtime.image.registry.auth_file import AuthFiles
+
+    chosen = authfile or os.environ.get("REGISTRY_AUTH_FILE")
+    if chosen:
+        return AuthFiles((chosen,), chosen)
+    run = os.environ.get("XDG_RUNTIME_DIR") or f"/run/containers/{os.getuid()}"
+    config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    docker = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
+    own = os.path.join(docker, "config.json")
+    paths = (
+        os.path.join(run, "containers", "auth.json"),
+        os.path.join(config, "containers", "auth.json"),
+        own,
+    )
+    return AuthFiles(paths, own)
+
+
+def registry_host(text: str) -> str:
+    """A registry as people name it: `host[:port]`, perhaps as an address."""
+    from runtime.image.errors import InvalidReference
+    from runtime.image.reference import DEFAULT_DOMAIN, LEGACY_DEFAULT_DOMAIN, Reference
+
+    host = text.partition("://")[2] or text
+    host = host.partition("/")[0]
+    if host in ("", LEGACY_DEFAULT_DOMAIN):
+        host = DEFAULT_DOMAIN
+    try:
+        if Reference.parse(f"{host}/x/x").domain == host:
+            return host
+    except InvalidReference:
+        pass
+    raise OptionError(f"{text!r} is no registry", hint="HOST or HOST:PORT")
