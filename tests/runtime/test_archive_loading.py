@@ -137,6 +137,7 @@ def test_links_between_layers_as_docker_writes_them(store: Store, tmp_path: Path
         ({"tag": "localhost/app:latest"}, ["localhost/app:latest"]),
         ({"tag": "app:v1"}, ["app:v1"]),
         ({"tag": "v1"}, []),
+        ({"name": "docker.io/library/app:v1", "tag": "v2"}, ["app:v2"]),
         ({"name": "NO NAME"}, []),
         ({}, []),
     ],
@@ -288,3 +289,32 @@ def test_python_s_own_tars_are_read(store: Store, tmp_path: Path) -> None:
             tar.add(source, arcname=".")
         (loaded,) = load_archive(store, str(tmp_path / "a.tar"))
         assert [name.tagged() for name in loaded.names] == ["app:v1"]
+
+
+def test_what_newer_dockers_save(store: Store, tmp_path: Path) -> None:
+    """A layout with plain layers, Docker's manifest beside it, and blobs of both."""
+    made, document = Layout(), archives.config(ONE, TWO)
+    plain = [made.put(each, "layer.v1.tar") for each in (ONE, TWO)]
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": made.put(document, "config.v1+json"),
+        "layers": plain,
+    }
+    described = made.put(json.dumps(manifest).encode(), "manifest.v1+json")
+    made.add(described, "docker.io/library/app:v1", "v1")
+    line = {
+        "Config": archives.blob(document),
+        "RepoTags": ["app:v1"],
+        "Layers": [archives.blob(ONE), archives.blob(TWO)],
+        "LayerSources": {layer["digest"]: layer for layer in plain},
+    }
+    both = {
+        **made.done(),
+        "manifest.json": json.dumps([line]).encode(),
+        "repositories": b'{"app":{"v1":"00"}}',
+    }
+    (loaded,) = load(store, tars.directory(b"blobs") + archives.tar(both), tmp_path)
+    assert loaded == Loaded(sha256(document), (Reference.parse("app:v1"),))
+    only_docker = {name: data for name, data in both.items() if name != "index.json"}
+    assert load(store, archives.tar(only_docker), tmp_path) == (loaded,)

@@ -32,6 +32,10 @@ class Docker:
         assert process.returncode == 0, process.stdout + process.stderr
         return process.stdout
 
+    def image_id(self, name: str) -> str:
+        """The ID of an image."""
+        return self("inspect", "--format", "{{.Id}}", name).strip()
+
 
 @contextlib.contextmanager
 def docker_daemon(folder: Path) -> Iterator[Docker]:

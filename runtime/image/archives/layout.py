@@ -165,11 +165,19 @@ def _groups(manifests: Sequence[Descriptor]) -> Iterator[list[Descriptor]]:
 
 
 def _names(descriptor: Descriptor) -> tuple[Reference, ...]:
-    """The full names that a descriptor has; a tag alone is none."""
+    """The full names that a descriptor has; a tag alone is none.
+
+    Where the two annotations say different tags, umoci has changed the one it knows.
+    """
     annotations = dict(descriptor.annotations)
     name, tag = annotations.get(ANNOTATION_NAME, ""), annotations.get(ANNOTATION_TAG, "")
-    text = name or (tag if "/" in tag or ":" in tag else "")
-    if text:
-        with suppress(InvalidReference):
-            return (Reference.parse(text),)
+    is_full = "/" in tag or ":" in tag
+    with suppress(InvalidReference):
+        if name:
+            found = Reference.parse(name)
+            if tag and not is_full and found.tag not in (None, tag):
+                return (Reference.parse(f"{found.repository}:{tag}"),)
+            return (found,)
+        if is_full:
+            return (Reference.parse(tag),)
     return ()
