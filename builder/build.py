@@ -34,6 +34,7 @@ from runtime.image.errors import ImageNotFound
 from runtime.image.platform import Platform, default_platform
 from runtime.image.reference import Reference
 from runtime.image.store.store import Store
+from runtime.rootfs import RootFiles
 from runtime.sandbox.server import SandboxServer
 
 if TYPE_CHECKING:  # Imported by the builds that need them.
@@ -196,6 +197,7 @@ def _carry_out(
             sandbox=sandbox,
             inputs=inputs,
             unpacker=stack.enter_context(Unpacker(store)),
+            files=RootFiles(stack.enter_context(store.workspace())),
             leftovers=stack.enter_context(Leftovers()),
             options=request.execute,
             emit=emit,

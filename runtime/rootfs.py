@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from runtime.errors import InvalidContainer
@@ -45,14 +46,16 @@ def prepare_root(
     extra_hosts: Sequence[tuple[str, str]] = (),
     hostname_file: bool = False,
     read_only_files: bool = True,
+    files: RootFiles | None = None,
 ) -> RootParts:
-    """Make what a root needs besides its layers, as files in `workspace`.
+    """Make what a root needs besides its layers, in `workspace` or among the shared `files`.
 
     `trees` are the layers' directories, the lowest first; `view` is the same as one tree. The
     result has their mounts and those of generated files, unless something else is mounted
     there: /etc/hosts (with `extra_hosts`, names and addresses), /etc/resolv.conf and, with
     `hostname_file`, /etc/hostname. `InvalidContainer` for a target that cannot be.
     """
+    files = files or RootFiles(workspace)
     wanted = list(mounts)
     taken = {os.path.normpath(mount.target) for mount in wanted}
     generated = [
@@ -63,32 +66,67 @@ def prepare_root(
         generated.append((_ETC_HOSTNAME, f"{hostname}\n"))
     for target, content in generated:
         if target not in taken:
-            source = os.path.join(workspace, os.path.basename(target))
-            _write(source, content)
+            source = files.file(os.path.basename(target), content)
             wanted.append(BindMount(source=source, target=target, read_only=read_only_files))
     work = os.path.join(workspace, "work")
     os.mkdir(work, 0o700)
-    stubs = _Stubs(view, os.path.join(workspace, "stubs"))
+    stubs = _Stubs(view)
     for name in _STANDARD:
         stubs.add_directory(name)
     stubs.add_targets(wanted)
     lower = tuple(reversed(trees))
     return RootParts(
-        lower=(stubs.finish(), *lower) if stubs.made or not lower else lower,
+        lower=(files.tree(stubs.finish()), *lower) if stubs.missing or not lower else lower,
         work=work,
         mounts=tuple(wanted),
     )
 
 
-class _Stubs:
-    """A tree of what is missing in a view, with the directories above it as they are there."""
+@dataclass(frozen=True, slots=True)
+class _Stub:
+    """An empty file or a directory; one that is there below is copied, `entry` says how."""
 
-    def __init__(self, view: View, path: str) -> None:
-        self.made = False
+    path: bytes
+    is_file: bool = False
+    entry: Entry | None = None
+
+
+class RootFiles:
+    """Files that roots need, in one directory. Roots that need the same share them.
+
+    Whoever writes to a root writes to a layer of its own, so nothing here ever changes.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._made: dict[object, str] = {}
+        self._guard = threading.Lock()
+
+    def file(self, name: str, content: str) -> str:
+        """The path of a file with that content."""
+        return self._once((name, content), name, lambda path: _write(path, content))
+
+    def tree(self, stubs: tuple[_Stub, ...]) -> str:
+        """The path of a directory that holds just these."""
+        return self._once(stubs, "stubs", lambda path: _make_stubs(os.fsencode(path), stubs))
+
+    def _once(self, what: object, name: str, make: Callable[[str], None]) -> str:
+        with self._guard:
+            if what not in self._made:
+                number = f"-{len(self._made)}" if self._made else ""
+                path = os.path.join(self._directory, name + number)
+                make(path)
+                self._made[what] = path
+            return self._made[what]
+
+
+class _Stubs:
+    """What is missing in a view, with the directories above it as they are there."""
+
+    def __init__(self, view: View) -> None:
+        self.missing = False
         self._view = view
-        self._path = os.fsencode(path)
-        self._copied: list[tuple[bytes, Entry]] = []
-        self._there: set[bytes] = set()
+        self._stubs: dict[bytes, _Stub] = {}
 
     def add_targets(self, mounts: Iterable[Mount]) -> None:
         """What the targets lack, but not below one another: that is made when they are mounted."""
@@ -111,17 +149,10 @@ class _Stubs:
         if self._view.lstat(path) is None:
             self._directory(path)
 
-    def finish(self) -> str:
-        """The tree's path. Gives copied directories their attributes, the deepest first."""
-        if not self._there:
-            self._directory(b"")
-        for path, entry in reversed(self._copied):
-            os.chown(path, entry.uid, entry.gid)
-            os.chmod(path, entry.mode)
-            for name, value in entry.xattrs:
-                os.setxattr(path, name, value)
-            os.utime(path, (entry.mtime, entry.mtime))
-        return os.fsdecode(self._path)
+    def finish(self) -> tuple[_Stub, ...]:
+        """All of them, each after the directory it lies in; the first is the root itself."""
+        self._directory(b"")
+        return tuple(self._stubs.values())
 
     def _resolve(self, target: str) -> bytes:
         try:
@@ -130,15 +161,14 @@ class _Stubs:
             raise InvalidContainer(f"invalid mount target {target!r}: {error.message}") from error
 
     def _add_file(self, path: bytes) -> None:
-        if self._view.lstat(path) is None and path not in self._there:
+        if path not in self._stubs and self._view.lstat(path) is None:
             above, _, _ = path.rpartition(b"/")
             self._directory(above)
-            _write(os.path.join(self._path, path), "")
-            self._there.add(path)
-            self.made = True
+            self._stubs[path] = _Stub(path, is_file=True)
+            self.missing = True
 
     def _directory(self, path: bytes) -> None:
-        if path in self._there:
+        if path in self._stubs:
             return
         if path:
             above, _, _ = path.rpartition(b"/")
@@ -147,14 +177,30 @@ class _Stubs:
         if entry is not None and entry.kind is not Kind.DIRECTORY:
             shown = os.fsdecode(path)
             raise InvalidContainer(f"cannot mount anything below /{shown}: it is no directory")
-        place = os.path.join(self._path, path) if path else self._path
+        self._stubs[path] = _Stub(path, entry=entry)
+        if entry is None:
+            self.missing = True
+
+
+def _make_stubs(root: bytes, stubs: tuple[_Stub, ...]) -> None:
+    """Make a tree of stubs. Copied directories get their attributes last, the deepest first."""
+    copied = []
+    for stub in stubs:
+        place = os.path.join(root, stub.path) if stub.path else root
+        if stub.is_file:
+            _write(place, "")
+            continue
         os.mkdir(place, 0o755)
-        self._there.add(path)
-        if entry is not None:
-            self._copied.append((place, entry))
-        else:
+        if stub.entry is None:
             os.chmod(place, 0o755)
-            self.made = True
+        else:
+            copied.append((place, stub.entry))
+    for place, entry in reversed(copied):
+        os.chown(place, entry.uid, entry.gid)
+        os.chmod(place, entry.mode)
+        for name, value in entry.xattrs:
+            os.setxattr(place, name, value)
+        os.utime(place, (entry.mtime, entry.mtime))
 
 
 def _write(path: str | bytes, content: str) -> None:

@@ -43,6 +43,7 @@ from builder.sources.unpack import Unpacker
 from runtime.image.digest import DiffID
 from runtime.image.model import History, ImageConfig, rfc3339
 from runtime.image.store.store import Store
+from runtime.rootfs import RootFiles
 from runtime.sandbox.server import SandboxServer
 
 _COMMENT = "lamina.dockerfile.v1"
@@ -70,6 +71,7 @@ class Executor:
         inputs: Inputs,
         unpacker: Unpacker,
         leftovers: Leftovers,
+        files: RootFiles,
         options: ExecuteOptions,
         emit: Emit,
     ) -> None:
@@ -89,6 +91,7 @@ class Executor:
             options=options,
             emit=emit,
             leftovers=leftovers,
+            files=files,
             layers_of=self._layers_of,
             stopped=self._stopped,
         )

@@ -31,7 +31,7 @@ from runtime.errors import CommandNotFound, CommandNotRunnable, ContainerError
 from runtime.image.digest import DiffID, chain_id
 from runtime.image.layer.pack import keep_everything, pack_tree
 from runtime.image.store.store import Store
-from runtime.rootfs import RootParts, prepare_root
+from runtime.rootfs import RootFiles, RootParts, prepare_root
 from runtime.sandbox.capabilities import ALL_CAPABILITIES, DEFAULT_CAPABILITIES
 from runtime.sandbox.seccomp import default_filter
 from runtime.sandbox.server import Process, SandboxServer
@@ -55,10 +55,12 @@ class RunRunner:
         options: ExecuteOptions,
         emit: Emit,
         leftovers: Leftovers,
+        files: RootFiles,
         layers_of: LayersOf,
         stopped: threading.Event,
     ) -> None:
         self._leftovers = leftovers
+        self._files = files
         self._store = store
         self._sandbox = sandbox
         self._inputs = inputs
@@ -151,6 +153,7 @@ class RunRunner:
             hostname=_HOSTNAME,
             network=self._network(step),
             extra_hosts=self._options.extra_hosts,
+            files=self._files,
         )
         spec = self._spec(step, root, upper, made.env)
         status, output = self._command(spec, number, span)
