@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import grammar
 from builder.cache.dependencies import Images, images_used
-from builder.events import BuildFinished, Emit, Noticed
+from builder.events import BuildFinished, ContextUsed, Emit, Noticed
 from builder.execution.execute import Executor
 from builder.execution.leftovers import Leftovers
 from builder.execution.options import ExecuteOptions
@@ -21,7 +22,8 @@ from builder.plan.frontend import foreign_syntax
 from builder.plan.named_contexts import LAYOUT, NamedContexts
 from builder.plan.platforms import check_runnable
 from builder.plan.steps import Plan
-from builder.sources.context import FileStamp, find_ignore_file, open_context
+from builder.records.recorder import recorded
+from builder.sources.context import Context, FileStamp, find_ignore_file, open_context
 from builder.sources.downloads import Credentials
 from builder.sources.fetcher import Fetcher
 from builder.sources.inputs import Inputs
@@ -153,13 +155,15 @@ class Built:
     """A build's result, and what it came from.
 
     `seen` is every file of the contexts that was looked at, by its full path; `images` those the
-    plan stands on (`None`: there is more than files and images); `keys` those of the steps.
+    plan stands on (`None`: there is more than files and images); `keys` those of the steps;
+    `record` is the ID under which what happened is kept.
     """
 
     result: Result
     seen: Mapping[bytes, FileStamp | None]
     images: Images | None
     keys: tuple[str, ...]
+    record: str = ""
 
 
 def build(request: BuildRequest, store: Store, sandbox: SandboxServer, emit: Emit) -> Built:
@@ -170,12 +174,26 @@ def build(request: BuildRequest, store: Store, sandbox: SandboxServer, emit: Emi
     began = time.monotonic()
     planned, findings = make_plan(request, store, emit)
     try:
-        built = _carry_out(planned, request, store, sandbox, emit)
-        seconds = time.monotonic() - began
-        emit(BuildFinished(image_id=built.result.image_id, seconds=seconds))
+        with recorded(store, _about(request), emit) as recorder:
+            built = _carry_out(planned, request, store, sandbox, recorder)
+            seconds = time.monotonic() - began
+            recorder(BuildFinished(image_id=built.result.image_id, seconds=seconds))
     finally:
         warn(findings, emit)
-    return built
+    return replace(built, record=recorder.id)
+
+
+def _about(request: BuildRequest) -> dict[str, Any]:
+    """What a build's record says of the request."""
+    path = request.source.path
+    return {
+        "dockerfile": path if path == "-" else os.path.abspath(path),
+        "name": request.source.name,
+        "context": request.context,
+        "target": request.target,
+        "names": [name.familiar() for name in request.names],
+        "no_cache": not request.execute.use_cache,
+    }
 
 
 def _carry_out(
@@ -183,10 +201,22 @@ def _carry_out(
 ) -> Built:
     check_runnable(planned, default_platform())
     with ExitStack() as stack:
-        context = request.layers
+        context = (
+            open_context(request.context, request.source.path)
+            if request.layers is None
+            else request.layers
+        )
+        if isinstance(context, Context):
+            emit(
+                ContextUsed(
+                    path=request.context,
+                    ignore_file=context.ignore_file,
+                    ignored=context.ignored(),
+                )
+            )
         inputs = Inputs(
             store,
-            open_context(request.context, request.source.path) if context is None else context,
+            context,
             Fetcher(store, credentials(request.execute)),
             request.contexts,
         )

@@ -26,6 +26,7 @@ _COMMANDS = {
     "build": "builder.commands.build",
     "context": "builder.commands.context",
     "df": "builder.commands.df",
+    "explain": "builder.commands.explain",
     "history": "builder.commands.images",
     "images": "builder.commands.images",
     "import": "builder.commands.images",

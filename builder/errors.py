@@ -2,6 +2,7 @@
 
     BuildError                 the build cannot go on
       PlanError                a Dockerfile that parses, but cannot be built; carries where
+      NotCached                a step would have to run, and must not; carries where
       StepFailed               a RUN's command ended with a status; carries where and its output
       CopyFailed               a COPY or ADD that cannot be done; carries where
       ContextError             the build context cannot be read
@@ -54,6 +55,15 @@ class StepFailed(BuildError):
         self.argv = argv
         self.status = status
         self.output = output
+
+
+class NotCached(BuildError):
+    """A step whose result is not known, in a build that expects all of them to be."""
+
+    def __init__(self, text: str, *, span: Span) -> None:
+        super().__init__(
+            f"not cached: {text}", span=span, hint="build without --expect-cached to run it"
+        )
 
 
 class CopyFailed(BuildError):

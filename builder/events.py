@@ -6,20 +6,55 @@ The engine emits these and never prints; progress renderers and the build record
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
+from builder.cache.listing import Listing
 from grammar.nodes import Span
 from runtime.image.digest import DiffID, Digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContextUsed:
+    """The build context, and what its ignore file leaves out: lines of it by number."""
+
+    path: str
+    ignore_file: str = ""
+    ignored: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BaseUsed:
-    """A stage begins on its base."""
+    """A stage begins on its base: the image `base` with that ID, or the stage whose FROM is `on`.
+
+    `base` is empty for what is neither.
+    """
 
     number: int
     label: str
     text: str
+    base: str = ""
+    image_id: Digest | None = None
+    on: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepKeyed:
+    """What decides a step's result is known, and by which name it is looked up, or would be.
+
+    `facts` help to understand the key and are no part of it; `listings` say what is behind the
+    digests of copies in it. A second one for the same step stands for the first.
+    """
+
+    number: int
+    label: str
+    text: str
+    key: str
+    kind: str
+    components: Mapping[str, str]
+    facts: Mapping[str, str]
+    looked_up: bool
+    listings: Mapping[str, Listing] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +77,13 @@ class StepOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepCached:
-    """A step's result was known, and it did not run."""
+    """A step's result was known, and it did not run. `source` is an imported cache's name."""
 
     number: int
     label: str
     text: str
     diff_id: DiffID
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +138,17 @@ class BuildFinished:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What happened is in the store, under the ID of the build: the last event, if there is one."""
+
+    id: str
+
+
 Event = (
-    BaseUsed
+    ContextUsed
+    | BaseUsed
+    | StepKeyed
     | StepStarted
     | StepOutput
     | StepCached
@@ -113,6 +158,7 @@ Event = (
     | Warned
     | Exported
     | BuildFinished
+    | Recorded
 )
 
 Emit = Callable[[Event], None]

@@ -15,12 +15,15 @@ from typing import IO, Protocol, assert_never
 from builder.events import (
     BaseUsed,
     BuildFinished,
+    ContextUsed,
     Event,
     Exported,
     Noticed,
+    Recorded,
     StepCached,
     StepEnded,
     StepFinished,
+    StepKeyed,
     StepOutput,
     StepStarted,
     Warned,
@@ -61,6 +64,8 @@ class PlainProgress:
 
     def _lines(self, event: Event) -> list[str]:
         match event:
+            case ContextUsed() | StepKeyed() | Recorded():
+                return []
             case StepOutput():
                 return self._output(event)
             case StepFinished():
@@ -129,7 +134,12 @@ class JsonProgress:
         self._guard = threading.Lock()
 
     def __call__(self, event: Event) -> None:
-        """Write an event; bytes are text with replacement characters for what is none."""
+        """Write an event; bytes are text with replacement characters for what is none.
+
+        But not what steps are known by: that is for the record.
+        """
+        if isinstance(event, StepKeyed | ContextUsed):
+            return
         members = {
             name: value.decode("utf-8", "replace") if isinstance(value, bytes) else value
             for name, value in asdict(event).items()

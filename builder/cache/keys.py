@@ -9,32 +9,35 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
+from builder.cache.listing import Listing, make_listing
 from builder.plan.steps import RunStep
 from runtime.image.digest import ChainID
-from runtime.image.layer.entry import Entry, Kind
+from runtime.image.layer.entry import Entry
 
-FORMAT = "1"
+FORMAT = "2"
 """Raised whenever the same step would give another layer; older records are then never found."""
+COPIED = "entries"
+"""The kind of the keys of what is known by its entries: a copy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A cache key and what it was made of."""
+    """A cache key and what it was made of; `listing` is what the component `entries` stands for."""
 
     digest: str
     kind: str
     components: Mapping[str, str]
+    listing: Listing | None = field(default=None, compare=False)
 
 
-def make_key(kind: str, components: Mapping[str, str]) -> Key:
+def make_key(kind: str, components: Mapping[str, str], listing: Listing | None = None) -> Key:
     """A key of named components."""
     text = _canonical({"format": FORMAT, "kind": kind, **components})
-    return Key(
-        hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest(), kind, components
-    )
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return Key(digest, kind, components, listing)
 
 
 def run_key(
@@ -70,20 +73,8 @@ def entries_key(entries: Iterable[Entry], identify: Callable[[Entry], str]) -> K
     `identify` names the content of a regular file. What the copy saw of its destination is in
     the entries already: their places, and the attributes of the folders above them.
     """
-    sha = hashlib.sha256(FORMAT.encode())
-    for entry in sorted(entries, key=_path):
-        kind = entry.kind
-        content = identify(entry) if kind is Kind.REGULAR else ""
-        line = (
-            entry.path, kind.value, entry.mode, entry.uid, entry.gid, entry.mtime, entry.target,
-            entry.rdev, entry.xattrs, content,
-        )  # fmt: skip
-        sha.update(repr(line).encode("utf-8", "surrogateescape"))
-    return make_key("entries", {"entries": sha.hexdigest()})
-
-
-def _path(entry: Entry) -> bytes:
-    return entry.path
+    listing = make_listing(entries, identify, FORMAT.encode())
+    return make_key(COPIED, {"entries": listing.name}, listing)
 
 
 def _canonical(value: Any) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from builder.cache.keys import Key
+from builder.cache.listing import Listing
 from runtime.image.digest import DiffID
 
 
@@ -16,13 +17,15 @@ class Work:
     """A step, ready to be looked up or done.
 
     `key` names its result; `content_key`, where there is one, names it by content that has to
-    be read first, and is asked only if `key` is not known. `do` gives the step's layer, or
-    `None` if it changed nothing.
+    be read first, and is asked only if `key` is not known. `do` gives the step's layer, the empty
+    one if it changed nothing. `facts` and `listings` explain the key (`builder.events.StepKeyed`).
     """
 
     key: Key
     do: Callable[[], DiffID]
     content_key: Callable[[], Key] | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    listings: Mapping[str, Listing] = field(default_factory=dict)
 
 
 class Turns:

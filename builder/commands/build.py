@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import click
 from builder.build import BuildRequest, build
 from builder.commands.build_options import (
     BuildCommand,
+    cache_options,
     environment_options,
     output_options,
     refused_options,
@@ -22,6 +24,7 @@ from builder.commands.opened import opened_engine, opened_store
 from builder.commands.remembering import Notes, is_replayable, remember
 from builder.commands.values import host_address, key_value, size_in_bytes, variables
 from builder.errors import BuildError, OptionError, StepFailed
+from builder.events import Emit
 from builder.execution.options import ExecuteOptions
 from builder.output.result import Result, metadata, write_metadata
 from builder.plan.named_contexts import parse_named_contexts
@@ -32,6 +35,7 @@ from builder.sources.source import Source, is_directory_context, read_dockerfile
 from grammar.errors import DockerfileError
 from runtime.image.errors import InvalidReference
 from runtime.image.reference import Reference
+from runtime.image.store.store import Store
 
 if TYPE_CHECKING:  # Imported by the builds that need them.
     from builder.execution.ulimits import Limit
@@ -47,11 +51,8 @@ if TYPE_CHECKING:  # Imported by the builds that need them.
     "--build-arg", "build_args", multiple=True, metavar="NAME[=VALUE]", help="Set an ARG."
 )
 @click.option("--target", metavar="STAGE", help="Build this stage instead of the last.")
-@click.option("--no-cache", is_flag=True, help="Run every step, known or not.")
-@click.option(
-    "--no-cache-filter", multiple=True, metavar="STAGE,…", help="Run every step of these stages."
-)
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Set a label.")
+@cache_options
 @output_options
 @environment_options
 @click.option("--secret", "secrets", multiple=True, metavar="id=ID[,src=FILE|,env=NAME]")
@@ -98,8 +99,8 @@ def _build(ctx: click.Context, began: int, request: BuildRequest) -> int:
             status = answer(root, request, progress, options)
             if status is not None:
                 return status
-        with opened_engine(root) as engine:
-            notes = Notes(progress)
+        with opened_engine(root) as engine, _explained(engine.store, progress, options) as reader:
+            notes = Notes(reader)
             built = build(request, engine.store, engine.sandbox, notes)
             if is_replayable(ctx):
                 remember(
@@ -120,6 +121,17 @@ def _build(ctx: click.Context, began: int, request: BuildRequest) -> int:
         return 1
     _finish(built.result, options)
     return 0
+
+
+def _explained(store: Store, emit: Emit, options: dict[str, Any]) -> AbstractContextManager[Emit]:
+    """A reader of the build's events that explains it, where that is asked for."""
+    if options["expect_cached"] and (options["no_cache"] or options["no_cache_filter"]):
+        raise OptionError("--expect-cached and --no-cache contradict each other")
+    if not options["explain"] and not options["expect_cached"]:
+        return nullcontext(emit)
+    from builder.commands.explain import explained
+
+    return explained(store, emit, options)
 
 
 def _credentials(options: dict[str, Any]) -> Credentials:
@@ -164,6 +176,7 @@ def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
         epoch=_epoch(),
         execute=ExecuteOptions(
             use_cache=not options["no_cache"],
+            expect_cached=options["expect_cached"],
             no_cache_stages=frozenset(
                 name for names in options["no_cache_filter"] for name in names.split(",") if name
             ),

@@ -80,6 +80,21 @@ def output_options(command: Decorated) -> Decorated:
     return command
 
 
+def cache_options(command: Decorated) -> Decorated:
+    """What is known already, and being told about it."""
+    for option in reversed((
+        click.option("--no-cache", is_flag=True, help="Run every step, known or not."),
+        click.option("--no-cache-filter", multiple=True, metavar="STAGE,…",
+                     help="Run every step of these stages."),
+        click.option("--expect-cached", is_flag=True,
+                     help="Fail if a step has to run, and say why, instead of running it."),
+        click.option("--explain", is_flag=True,
+                     help="Say afterwards, in a line a step, why it ran or not."),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
 def environment_options(command: Decorated) -> Decorated:
     """Where and how steps run."""
     for option in reversed((

@@ -21,13 +21,16 @@ from builder.cache.replay import (
 from builder.events import (
     BaseUsed,
     BuildFinished,
+    ContextUsed,
     Emit,
     Event,
     Exported,
     Noticed,
+    Recorded,
     StepCached,
     StepEnded,
     StepFinished,
+    StepKeyed,
     StepOutput,
     StepStarted,
     Warned,
@@ -75,7 +78,9 @@ def _known_lines(event: Event) -> Iterator[str]:
             yield from cached_lines(event.number, event.label, event.text)
         case BaseUsed() | Noticed() | Warned() | Exported():
             yield from plain_lines(event)
-        case StepOutput() | StepFinished() | StepEnded() | BuildFinished():
+        case ContextUsed() | StepKeyed() | StepOutput() | StepFinished() | StepEnded():
+            pass
+        case BuildFinished() | Recorded():
             pass
 
 
@@ -117,6 +122,7 @@ def remember(
             records=built.keys,
             lines=() if quiet else notes.lines(),
             quiet=quiet,
+            build=built.record,
         )
     )
 

@@ -6,8 +6,9 @@ The layer goes straight from the sources into a tar; no tree is made of it until
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from builder.cache.keys import Key, entries_key
+from builder.cache.keys import Key, entries_key, identity
 from builder.cache.layering import commit_entries
 from builder.cache.work import Work
 from builder.errors import ContextError, CopyFailed, RemoteError
@@ -28,6 +29,15 @@ from runtime.image.errors import ImageError
 from runtime.image.layer.entry import Entry
 from runtime.image.layer.writer import canonical_order
 from runtime.image.store.store import Store
+
+
+def copy_facts(step: CopyStep) -> dict[str, str]:
+    """What the entries of a copy came from, to explain them by."""
+    return {
+        "sources": identity([each for each in step.sources if isinstance(each, str)]),
+        "destination": step.destination,
+        "input": identity(step.input),
+    }
 
 
 class CopyRunner:
@@ -89,8 +99,13 @@ class CopyRunner:
         remote = any(isinstance(each, RemoteFile | Repository) for each in step.sources)
         if remote or not isinstance(source, Context):
             content_key = lambda: entries_key(entries, self._named(self._inputs.digest))  # noqa: E731
+            # Places say nothing to a reader: what is listed is what the content key is made of.
+            key = replace(key, listing=None)
         return Work(
-            key=key, do=lambda: commit_entries(self._store, entries), content_key=content_key
+            key=key,
+            do=lambda: commit_entries(self._store, entries),
+            content_key=content_key,
+            facts=copy_facts(step),
         )
 
     def _named(self, name: Callable[[Entry], str]) -> Callable[[Entry], str]:

@@ -12,13 +12,22 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import assert_never
 
 from builder.cache.keys import Key
 from builder.cache.layering import EMPTY_LAYER
 from builder.cache.work import Turns, Work
-from builder.errors import Cancelled
-from builder.events import BaseUsed, Emit, StepCached, StepEnded, StepFinished, StepStarted
+from builder.errors import Cancelled, NotCached
+from builder.events import (
+    BaseUsed,
+    Emit,
+    StepCached,
+    StepEnded,
+    StepFinished,
+    StepKeyed,
+    StepStarted,
+)
 from builder.execution.copy_step import CopyRunner
 from builder.execution.leftovers import Leftovers
 from builder.execution.options import ExecuteOptions
@@ -40,6 +49,7 @@ from builder.plan.steps import (
 )
 from builder.sources.inputs import Inputs
 from builder.sources.unpack import Unpacker
+from grammar.nodes import Span
 from runtime.image.digest import DiffID
 from runtime.image.model import History, ImageConfig, rfc3339
 from runtime.image.store.store import Store
@@ -49,6 +59,7 @@ from runtime.sandbox.server import SandboxServer
 _COMMENT = "lamina.dockerfile.v1"
 
 Layers = tuple[DiffID, ...]
+_Keyed = Callable[[Key, bool], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +162,7 @@ class Executor:
 
     def _build(self, stage: PlannedStage) -> ImageConfig:
         made = self._start(stage)
-        number, label = self._places[stage.index, -1]
-        self._emit(BaseUsed(number=number, label=label, text=stage.text))
+        self._emit(self._base_used(stage))
         moment = rfc3339(stage.epoch)
         for position, planned in enumerate(stage.steps):
             history = History(created=moment, created_by=planned.created_by, comment=_COMMENT)
@@ -177,11 +187,24 @@ class Executor:
             case NamedBase(name=name):
                 return self._named_base(stage, name)
 
+    def _base_used(self, stage: PlannedStage) -> BaseUsed:
+        number, label = self._places[stage.index, -1]
+        used = BaseUsed(number=number, label=label, text=stage.text)
+        match stage.base:
+            case ImageBase(reference=reference, image_id=image_id):
+                return replace(used, base=reference, image_id=image_id)
+            case StageBase(index=index):
+                return replace(used, on=self._places[index, -1][0])
+            case ScratchBase() | NamedBase():
+                return used
+
     def _named_base(self, stage: PlannedStage, name: str) -> ImageConfig:
         """The files of a named context as the first layer."""
         step = CopyStep(sources=("/",), destination="/", input=FromNamed(name), link=True)
         work = self._copy.work(step, (), epoch=stage.epoch, span=stage.span)
-        diff_id = self._do(work, True, lambda: None).diff_id
+        keyed = self._keyed(stage, -1, stage.text, work)
+        refuse = partial(self._refuse_to_run, stage.text, stage.span)
+        diff_id = self._do(work, True, keyed, refuse).diff_id
         start = replace(stage.config, diff_ids=(), history=())
         text = f"FROM {name} # build context"
         history = History(created=rfc3339(stage.epoch), created_by=text, comment=_COMMENT)
@@ -200,6 +223,7 @@ class Executor:
 
         def start() -> None:
             nonlocal started
+            self._refuse_to_run(planned.text, planned.span)
             started = True
             self._emit(StepStarted(number=number, label=label, text=planned.text))
 
@@ -207,10 +231,11 @@ class Executor:
             if self._stopped.is_set():
                 raise Cancelled
             work = self._work(stage, planned, layers, number)
-            result = self._do(work, self._options.uses_cache(stage.name), start)
+            keyed = self._keyed(stage, position, planned.text, work)
+            result = self._do(work, self._options.uses_cache(stage.name), keyed, start)
         except BaseException as error:
             cancelled = isinstance(error, Cancelled | KeyboardInterrupt)
-            if not started and not cancelled:
+            if not started and not cancelled and not self._options.expect_cached:
                 start()
             if started:
                 seconds = time.monotonic() - began
@@ -228,6 +253,11 @@ class Executor:
             seconds = time.monotonic() - began
             self._emit(StepFinished(number=number, seconds=seconds, diff_id=result.diff_id))
         return result.diff_id
+
+    def _refuse_to_run(self, text: str, span: Span) -> None:
+        """`NotCached` if every step is expected to be known."""
+        if self._options.expect_cached:
+            raise NotCached(text, span=span)
 
     def _work(self, stage: PlannedStage, planned: PlannedStep, layers: Layers, number: int) -> Work:
         step = planned.step
@@ -250,12 +280,38 @@ class Executor:
             case _:
                 assert_never(step)
 
-    def _do(self, work: Work, use_cache: bool, start: Callable[[], None]) -> StepResult:
+    def _keyed(self, stage: PlannedStage, position: int, text: str, work: Work) -> _Keyed:
+        """What to call with a key of a step's as soon as it is known."""
+        number, label = self._places[stage.index, position]
+
+        def keyed(key: Key, looked_up: bool) -> None:
+            own = {} if key.listing is None else {key.digest: key.listing}
+            self._emit(
+                StepKeyed(
+                    number=number,
+                    label=label,
+                    text=text,
+                    key=key.digest,
+                    kind=key.kind,
+                    components=key.components,
+                    facts=work.facts,
+                    looked_up=looked_up,
+                    listings={**work.listings, **own},
+                )
+            )
+
+        return keyed
+
+    def _do(
+        self, work: Work, use_cache: bool, keyed: _Keyed, start: Callable[[], None]
+    ) -> StepResult:
         with self._turns.of(work.key.digest):
             keys = [work.key]
+            keyed(work.key, use_cache)
             known = self._known(work.key) if use_cache else None
             if known is None and work.content_key is not None:
                 keys.append(work.content_key())
+                keyed(keys[-1], use_cache)
                 known = self._known(keys[-1]) if use_cache else None
                 if known is not None:
                     self._remember(work.key, known.diff_id)

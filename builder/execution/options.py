@@ -14,7 +14,8 @@ class ExecuteOptions:
     `secrets` are values by ID, `ssh` the paths of agents' sockets by ID. `no_cache_stages` names
     stages whose steps always run; `jobs` is how many commands may run at once. `network` is what
     a RUN without `--network` gets. `ulimits` are (resource, soft, hard), `authorities`
-    certificates (PEM) that every RUN trusts.
+    certificates (PEM) that every RUN trusts. With `expect_cached`, a step that would have to run is
+    an error.
     """
 
     use_cache: bool = True
@@ -29,6 +30,7 @@ class ExecuteOptions:
     shm_size: int | None = None
     ulimits: tuple[tuple[int, int, int], ...] = ()
     authorities: bytes | None = None
+    expect_cached: bool = False
 
     def uses_cache(self, stage: str) -> bool:
         """Whether results of earlier builds may stand for a stage's steps."""

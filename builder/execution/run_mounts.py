@@ -16,6 +16,7 @@ from typing import assert_never
 
 from builder.cache.keys import Key, entries_key, identity
 from builder.cache.layering import commit_entries
+from builder.cache.listing import Listing
 from builder.errors import PlanError
 from builder.execution.copy import CopyProblem, CopyRules, copy_entries
 from builder.execution.mounted import mounted_overlay, mounted_tmpfs
@@ -66,7 +67,7 @@ class _Selected:
 
 
 class RunMounts:
-    """Makes the mounts of one step."""
+    """Makes the mounts of one step; `listings` are of what it binds of contexts, by key."""
 
     def __init__(
         self,
@@ -81,6 +82,7 @@ class RunMounts:
         self._options = options
         self._layers_of = layers_of
         self._span = span
+        self.listings: dict[str, Listing] = {}
 
     # ---- for the key
 
@@ -93,7 +95,10 @@ class RunMounts:
             return identity(request)
         layers = self._inputs.layers(request.input, self._layers_of)
         if layers is None:
-            content = self._selected(request.input, request.source).key.digest
+            key = self._selected(request.input, request.source).key
+            content = key.digest
+            if key.listing is not None:
+                self.listings[content] = key.listing
         else:
             content = f"{chain_id(layers)} {request.source}"
         return identity(("bind", request.target, request.read_write, content))

@@ -13,7 +13,7 @@ import time
 from contextlib import ExitStack
 from typing import Literal
 
-from builder.cache.keys import run_key
+from builder.cache.keys import identity, run_key
 from builder.cache.work import Work
 from builder.errors import Cancelled, PlanError, StepFailed
 from builder.events import Emit, StepOutput
@@ -111,7 +111,8 @@ class RunRunner:
                 self._leftovers.undo(stack.pop_all())
                 return diff_id
 
-        return Work(key=key, do=do)
+        facts = {"arguments": identity(step.arguments)}
+        return Work(key=key, do=do, facts=facts, listings=mounts.listings)
 
     def _check_allowed(self, step: RunStep, span: Span) -> None:
         if step.network == "host" and "network.host" not in self._options.allow:

@@ -220,6 +220,7 @@ class StagePlanner:
             mounts=mounts,
             scripts=scripts,
             proxies=proxy_variables(self._build_args, self.scope.arguments),
+            arguments=tuple(name for name, _ in self.scope.arguments),
         )
         self._add(node, step, history.run(argv, self.scope.arguments))
 

@@ -131,7 +131,7 @@ class RunStep:
     """Run a command in a container on the stage's file system.
 
     `env` is what the process sees, in order; `proxies` it sees as well, but they are no part
-    of what the result depends on.
+    of what the result depends on. `arguments` are the names in `env` that ARGs gave.
     """
 
     argv: tuple[str, ...]
@@ -143,6 +143,7 @@ class RunStep:
     mounts: tuple[MountRequest, ...] = ()
     scripts: tuple[Script, ...] = ()
     proxies: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    arguments: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,11 +47,18 @@ class Context:
     asked for and is not there. What is ignored is not in it, but the folders it lies in are.
     """
 
-    def __init__(self, root: str, patterns: Patterns | None = None) -> None:
+    def __init__(self, root: str, patterns: Patterns | None = None, ignore_file: str = "") -> None:
         self.root = os.fsencode(os.path.realpath(root))
         self.stamps: dict[bytes, FileStamp | None] = {}
+        self.ignore_file = ignore_file
         self._patterns = patterns
         self._visible: dict[bytes, bool] = {}
+
+    def ignored(self) -> tuple[tuple[int, str], ...]:
+        """The patterns of the ignore file by line."""
+        if self._patterns is None:
+            return ()
+        return tuple((each.line or 0, each.text) for each in self._patterns.patterns)
 
     def lstat(self, path: bytes) -> Entry | None:
         """What is at a path; `None` where nothing is, or where it is ignored."""
@@ -158,7 +165,7 @@ class IgnoreFile:
 def open_context(root: str, dockerfile: str) -> Context:
     """The context in a directory, with its ignore file; `ContextError`."""
     ignore = find_ignore_file(root, dockerfile)
-    return Context(root, None if ignore is None else ignore.patterns)
+    return Context(root) if ignore is None else Context(root, ignore.patterns, ignore.path)
 
 
 def ignore_files(root: str, dockerfile: str) -> tuple[str, str]:

@@ -24,7 +24,7 @@ _MOST: Final = 64
 """How many builds are remembered; with a large context each takes some megabytes."""
 _TOUCH_AFTER_SECONDS: Final = 60
 _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
-_COLUMNS: Final = "conditions, stamps, paths, image, names, bases, records, lines, quiet"
+_COLUMNS: Final = "conditions, stamps, paths, image, names, bases, records, lines, quiet, build"
 
 
 class Remembered:
@@ -33,12 +33,12 @@ class Remembered:
     `call` is what was asked; `conditions` all else but files that decides the answer. `stamps`
     and `paths` are the files it read. `names` is what the image is named, `bases` pairs of a
     name and the image it has to stand for. `records` are the keys of its steps. `lines` are
-    what is shown, unless only the image's ID is (`quiet`).
+    what is shown, unless only the image's ID is (`quiet`). `build` is the ID of its record.
     """
 
     __slots__ = (
-        "bases", "call", "conditions", "image", "lines", "names", "paths", "quiet", "records",
-        "stamps",
+        "bases", "build", "call", "conditions", "image", "lines", "names", "paths", "quiet",
+        "records", "stamps",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +54,7 @@ class Remembered:
         records: Sequence[str],
         lines: Sequence[str],
         quiet: bool,
+        build: str,
     ) -> None:
         self.call = call
         self.conditions = conditions
@@ -65,6 +66,7 @@ class Remembered:
         self.records = records
         self.lines = lines
         self.quiet = quiet
+        self.build = build
 
 
 def put_remembered(database: Database, build: Remembered) -> None:
@@ -73,11 +75,11 @@ def put_remembered(database: Database, build: Remembered) -> None:
     with database.transaction():
         database.execute(
             f"INSERT OR REPLACE INTO replays (call, last_used, {_COLUMNS})"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 build.call, int(time.time()), build.conditions, build.stamps, build.paths,
                 build.image, _joined(build.names), _joined(bases), _joined(build.records),
-                _joined(build.lines), int(build.quiet),
+                _joined(build.lines), int(build.quiet), build.build,
             ),
         )  # fmt: skip
         database.execute(
@@ -116,7 +118,7 @@ class OpenReplays:
         ).fetchone()
         if row is None:
             return None
-        conditions, stamps, paths, image, names, bases, records, lines, quiet = row
+        conditions, stamps, paths, image, names, bases, records, lines, quiet, record = row
         pairs = iter(_parted(bases))
         return Remembered(
             call=call,
@@ -129,6 +131,7 @@ class OpenReplays:
             records=_parted(records),
             lines=_parted(lines),
             quiet=bool(quiet),
+            build=record,
         )
 
     def name_again(self, build: Remembered) -> bool:
@@ -193,6 +196,11 @@ class OpenReplays:
             )
         self._connection.execute(
             "UPDATE replays SET last_used = ? WHERE call = ?", (now, build.call)
+        )
+        self._connection.execute(
+            "UPDATE builds SET turn = (SELECT max(turn) FROM builds) + 1, answered = ?"
+            " WHERE id = ?",
+            (now, build.build),
         )
         self._connection.executemany(
             "UPDATE records SET last_used = ? WHERE key = ? AND last_used < ?",

@@ -117,4 +117,27 @@ CREATE TABLE blob_repositories (
 ) STRICT, WITHOUT ROWID;
 """
 
-STEPS: Final = (_FIRST, _REPLAYS, _USAGE, _REGISTRIES)
+_BUILDS: Final = """
+CREATE TABLE builds (
+    id TEXT PRIMARY KEY,
+    number INTEGER NOT NULL UNIQUE,  -- in the order they were done
+    turn INTEGER NOT NULL UNIQUE,    -- in the order they were asked for last
+    answered INTEGER NOT NULL,       -- when it was last answered by a replay; 0: never
+    document BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE listings (
+    name TEXT PRIMARY KEY,
+    value BLOB NOT NULL
+) STRICT;
+CREATE TABLE build_listings (
+    build TEXT NOT NULL REFERENCES builds ON DELETE CASCADE,
+    key TEXT NOT NULL,
+    listing TEXT NOT NULL REFERENCES listings,
+    PRIMARY KEY (key, build)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX listings_of_build ON build_listings (build);
+CREATE INDEX builds_of_listing ON build_listings (listing);
+ALTER TABLE replays ADD COLUMN build TEXT NOT NULL DEFAULT '';
+"""
+
+STEPS: Final = (_FIRST, _REPLAYS, _USAGE, _REGISTRIES, _BUILDS)

@@ -23,6 +23,7 @@ from runtime.image.errors import StoreError
 from runtime.image.model import ImageConfig
 from runtime.image.reference import Reference
 from runtime.image.store.blobs import Blobs
+from runtime.image.store.builds import Builds
 from runtime.image.store.caches import cache_directory, list_caches
 from runtime.image.store.collect import collect
 from runtime.image.store.database import Database
@@ -92,6 +93,7 @@ class Store:
         self._images = Images(self._database, holds, self._layers.has)
         self._records = Records(self._database, holds, self._layers.has)
         self.remotes = Remotes(self._database)
+        self.builds = Builds(self._database)
         try:
             self._use.share(LOCK_USE)
             if sweep(self._paths.work):
