@@ -27,6 +27,7 @@ _COMMANDS = {
     "context": "builder.commands.context",
     "df": "builder.commands.df",
     "explain": "builder.commands.explain",
+    "fsck": "builder.commands.fsck",
     "history": "builder.commands.images",
     "images": "builder.commands.images",
     "import": "builder.commands.images",

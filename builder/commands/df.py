@@ -14,6 +14,7 @@ from builder.commands.opened import opened_store
 from builder.commands.tables import size_text, table
 from runtime.container import list_containers
 from runtime.image.store.measure import measure
+from runtime.image.store.usage import survey
 
 
 @click.command("df", short_help="Show what the store takes on the disk.")
@@ -34,7 +35,7 @@ def df_command(root: str, verbose: bool, form: str, as_json: bool) -> int:
             (container, measure(os.path.join(store.root, "containers", container.id)))
             for container in list_containers(store.root)
         )
-        found = Found(survey=store.survey(), containers=containers)
+        found = Found(survey=survey(store.parts), containers=containers)
     if as_json:
         click.echo(json.dumps(_document(found, items=verbose), indent=2))
     elif form == "json":

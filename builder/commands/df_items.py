@@ -71,7 +71,7 @@ def details(found: Found) -> list[str]:
             ["PATH", "SIZE"],
             [
                 [item.path, size_text(item.amount.bytes)]
-                for item in (*survey.loose, *survey.workspaces)
+                for item in survey.unreferenced
             ],
         ),
     ]  # fmt: skip
@@ -152,9 +152,7 @@ def items_document(found: Found) -> dict[str, Any]:
             {"name": cache.name, "id": cache.id, "last_used": cache.last_used} | plain(cache.amount)
             for cache in survey.caches
         ],
-        "unreferenced": [
-            {"path": item.path} | plain(item.amount) for item in (*survey.loose, *survey.workspaces)
-        ],
+        "unreferenced": [{"path": item.path} | plain(item.amount) for item in survey.unreferenced],
     }
 
 

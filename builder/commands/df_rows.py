@@ -54,7 +54,7 @@ def rows(found: Found) -> list[Row]:
     needed = [layer for layer in survey.layers if layer.images or layer.leases]
     running = [pair for pair in found.containers if pair[0].status == "running"]
     own = total_of(amount for _, amount in found.containers)
-    loose = total_of(item.amount for item in (*survey.loose, *survey.workspaces))
+    loose = total_of(item.amount for item in survey.unreferenced)
     return [
         Row(
             kind="Images",
@@ -92,7 +92,7 @@ def rows(found: Found) -> list[Row]:
         ),
         Row(
             kind="Unreferenced",
-            total=len(unused) + len(survey.loose) + len(survey.workspaces),
+            total=len(unused) + len(survey.unreferenced),
             active=0,
             amount=amount_of(unused) + loose,
             reclaimable=amount_of(unused) + loose,

@@ -17,6 +17,8 @@ from typing import Final
 
 from runtime.image.store.measure import Amount, measure
 
+CACHE_MEMO: Final = "cache mount"
+"""The kind of the memo that says what the `id=` of a cache is."""
 _LOCK: Final = ".lock"
 
 

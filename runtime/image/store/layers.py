@@ -239,7 +239,7 @@ class Layers:
         """
         source = next(self._blobs_of(diff_id), None)
         if source is not None:
-            with closing(self._tar(diff_id, source.digest)) as chunks:
+            with closing(layer_tar(self._paths, diff_id, source.digest)) as chunks:
                 actual, size = _feed_chunks(chunks, consumer)
         elif self._trees.check(diff_id):
             from runtime.image.layer.pack import scan_tree
@@ -266,7 +266,7 @@ class Layers:
         raise fault
 
     def _extract(self, diff_id: DiffID, source: Digest) -> None:
-        with closing(self._tar(diff_id, source)) as chunks:
+        with closing(layer_tar(self._paths, diff_id, source)) as chunks:
             tree, extracted = self._extracted(diff_id, chunks)
         try:
             self._publish_tree(diff_id, tree, extracted)
@@ -310,15 +310,6 @@ class Layers:
             "INSERT OR IGNORE INTO layers (diff_id, size) VALUES (?, ?)", (diff_id, size)
         )
 
-    def _tar(self, diff_id: DiffID, source: Digest) -> Generator[bytes, None, None]:
-        """The layer's tar out of one of its blobs."""
-        if source == Digest(diff_id):
-            # Never asked what it looks like: a tar begins with a name, which can be anything.
-            return _chunks(self._paths.blob(diff_id))
-        from runtime.image.layer.decompression import open_decompressed
-
-        return open_decompressed(self._blobs.path(source))
-
     def _blobs_of(self, diff_id: DiffID) -> Iterator[_LayerBlob]:
         """The layer's blobs, the raw one first, those that are there in full."""
         rows = self._database.rows(
@@ -352,6 +343,16 @@ class _LayerBlob:
     compressor: str
 
 
+def layer_tar(paths: Paths, diff_id: DiffID, source: Digest) -> Generator[bytes, None, None]:
+    """A layer's tar out of one of its blobs, unchecked."""
+    if source == Digest(diff_id):
+        # Never asked what it looks like: a tar begins with a name, which can be anything.
+        return _chunks(paths.blob(source))
+    from runtime.image.layer.decompression import open_decompressed
+
+    return open_decompressed(paths.blob(source))
+
+
 def _media_type(compression: Compression) -> str:
     from runtime.image.layer.compression import Compression
 
@@ -362,6 +363,13 @@ def _media_type(compression: Compression) -> str:
             return MEDIA_TYPE_LAYER + "+zstd"
         case Compression.UNCOMPRESSED:
             return MEDIA_TYPE_LAYER
+
+
+def compression_of(media_type: str) -> Compression | None:
+    """The compression of a layer's media type, where it is one that we make."""
+    from runtime.image.layer.compression import Compression
+
+    return next((kind for kind in Compression if _media_type(kind) == media_type), None)
 
 
 def _feed_chunks(chunks: Iterable[bytes], consumer: Consumer) -> tuple[DiffID, int]:

@@ -24,7 +24,7 @@ from runtime.image.model import ImageConfig
 from runtime.image.reference import Reference
 from runtime.image.store.blobs import Blobs
 from runtime.image.store.builds import Builds
-from runtime.image.store.caches import cache_directory, list_caches
+from runtime.image.store.caches import CACHE_MEMO, cache_directory
 from runtime.image.store.collect import collect
 from runtime.image.store.database import Database
 from runtime.image.store.holds import Holds
@@ -32,12 +32,12 @@ from runtime.image.store.images import Image, Images
 from runtime.image.store.layers import ArrivedBlob, Layers
 from runtime.image.store.locks import LockFile
 from runtime.image.store.partial import PartialBlob, partial_blob, sweep_partial
+from runtime.image.store.parts import Parts
 from runtime.image.store.paths import LOCK_CREATION, LOCK_USE, Paths
 from runtime.image.store.records import Record, Records
 from runtime.image.store.remotes import Remotes
 from runtime.image.store.remove import remove_tree
 from runtime.image.store.replays import Remembered, put_remembered
-from runtime.image.store.usage import Survey, survey
 from runtime.image.store.workspace import Workspace, sweep, workspace
 
 if TYPE_CHECKING:
@@ -48,11 +48,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Image", "Record", "Removed", "Store", "open_store"]
 
-_CACHE_MEMO: Final = "cache mount"
 _VERSION: Final = b'{"store":1}\n'
 _OWN_NAMES: Final = frozenset(
     ("version", "lock", "store.db", "store.db-wal", "store.db-shm", "store.db-journal")
-) | {"blobs", "trees", "work", "containers", "caches", "partial"}
+) | {"store.db.damaged", "blobs", "trees", "work", "containers", "caches", "partial"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +117,17 @@ class Store:
             self._database.close()
             self._use.close()
 
+    @property
+    def parts(self) -> Parts:
+        """The insides, for `runtime.image.store.usage`, `.fsck` and `.prune`."""
+        return Parts(
+            paths=self._paths,
+            database=self._database,
+            layers=self._layers,
+            holds=self._holds,
+            new_name=self._new_name,
+        )
+
     @contextmanager
     def workspace(self) -> Iterator[str]:
         """A new private directory on the store's file system, removed afterwards."""
@@ -127,8 +137,8 @@ class Store:
     @contextmanager
     def cache_directory(self, name: str, cache_id: str, sharing: str) -> Iterator[str]:
         """The directory of a cache mount (`runtime.image.store.caches`), which may not exist."""
-        if self.get_memo(_CACHE_MEMO, name) is None:
-            self.put_memo(_CACHE_MEMO, name, cache_id.encode("utf-8", "surrogateescape"))
+        if self.get_memo(CACHE_MEMO, name) is None:
+            self.put_memo(CACHE_MEMO, name, cache_id.encode("utf-8", "surrogateescape"))
         with cache_directory(self._paths.caches, name, sharing) as path:
             yield path
 
@@ -220,10 +230,6 @@ class Store:
             postponed=collected.postponed,
         )
 
-    def survey(self) -> Survey:
-        """What is in the store, and what for (`runtime.image.store.usage`)."""
-        return survey(self._paths, self._database, list_caches(self._paths.caches, self._cache_id))
-
     def collect(self) -> Removed:
         """Remove all layers and blobs that nothing refers to and no other process uses.
 
@@ -272,9 +278,6 @@ class Store:
 
     def remember(self, build: Remembered) -> None:
         put_remembered(self._database, build)
-
-    def _cache_id(self, name: str) -> str:
-        return (self.get_memo(_CACHE_MEMO, name) or b"").decode("utf-8", "surrogateescape")
 
     def _new_name(self) -> str:
         with self._space_lock:

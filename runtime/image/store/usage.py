@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from runtime.image.digest import DiffID, Digest
-from runtime.image.store.caches import CacheUsage
+from runtime.image.store.caches import CACHE_MEMO, CacheUsage, list_caches
 from runtime.image.store.collect import named_in
 from runtime.image.store.database import Database, Value
 from runtime.image.store.measure import Amount, measure
+from runtime.image.store.parts import Parts
 from runtime.image.store.paths import Paths
 
 _BLOCK: Final = 512
@@ -94,41 +95,49 @@ class LooseUsage:
 class Survey:
     """Everything in a store but its containers.
 
-    `loose` are blobs of no layer; `workspaces` the directories of work in progress, and of
-    processes that were killed; `database` what the database takes.
+    `loose` are blobs of no layer, `partial` beginnings of downloads, `workspaces` the directories
+    of work in progress and of processes that were killed; `database` is what the database takes.
     """
 
     layers: tuple[LayerUsage, ...]
     images: tuple[ImageUsage, ...]
     caches: tuple[CacheUsage, ...]
     loose: tuple[LooseUsage, ...]
+    partial: tuple[LooseUsage, ...]
     workspaces: tuple[LooseUsage, ...]
     database: Amount
+
+    @property
+    def unreferenced(self) -> tuple[LooseUsage, ...]:
+        """The files that nothing in the database refers to."""
+        return (*self.loose, *self.partial, *self.workspaces)
 
     @property
     def amount(self) -> Amount:
         """All of it together."""
         total = self.database
-        for part in (self.layers, self.caches, self.loose, self.workspaces):
+        for part in (self.layers, self.caches, self.unreferenced):
             for item in part:
                 total += item.amount
         return total
 
 
-def survey(paths: Paths, database: Database, caches: tuple[CacheUsage, ...]) -> Survey:
+def survey(parts: Parts) -> Survey:
     """Look at a whole store. Others may go on using it: then no moment was ever like this."""
+    paths, database = parts.paths, parts.database
     layers = survey_layers(paths, database)
     known = {blob.digest for layer in layers for blob in layer.blobs}
     return Survey(
         layers=layers,
         images=survey_images(database),
-        caches=caches,
+        caches=survey_caches(parts),
         loose=tuple(
             _loose(paths, f"blobs/sha256/{name.removeprefix('sha256:')}")
             for name in sorted(named_in(paths.blobs))
             if name not in known
         ),
-        workspaces=tuple(_loose(paths, f"work/{name}") for name in sorted(os.listdir(paths.work))),
+        partial=_loose_in(paths, "partial"),
+        workspaces=_loose_in(paths, "work"),
         database=_database_amount(paths),
     )
 
@@ -160,6 +169,17 @@ def survey_layers(paths: Paths, database: Database) -> tuple[LayerUsage, ...]:
         )
         for name in sorted(names)
     )
+
+
+def survey_caches(parts: Parts) -> tuple[CacheUsage, ...]:
+    """The cache mounts, with what their `id=` is."""
+    rows = parts.database.rows("SELECT key, value FROM memos WHERE kind = ?", (CACHE_MEMO,))
+    ids = {
+        str(key): value.decode("utf-8", "surrogateescape")
+        for key, value in rows
+        if isinstance(value, bytes)
+    }
+    return list_caches(parts.paths.caches, lambda name: ids.get(name, ""))
 
 
 def survey_images(database: Database) -> tuple[ImageUsage, ...]:
@@ -254,6 +274,14 @@ def _grouped(database: Database, query: str) -> dict[str, list[str]]:
     for key, value in database.rows(query):
         found[str(key)].append(str(value))
     return found
+
+
+def _loose_in(paths: Paths, folder: str) -> tuple[LooseUsage, ...]:
+    try:
+        names = sorted(os.listdir(f"{paths.root}/{folder}"))
+    except FileNotFoundError:
+        return ()
+    return tuple(_loose(paths, f"{folder}/{name}") for name in names)
 
 
 def _loose(paths: Paths, relative: str) -> LooseUsage:

@@ -22,7 +22,7 @@ class Workspace:
         while True:
             path = os.path.join(work, f"{os.getpid()}-{os.urandom(6).hex()}")
             os.mkdir(path, 0o700)
-            fd = _lock(path)
+            fd = lock_directory(path)
             if fd is not None:
                 break
             # A sweep took it for litter before we could lock it.
@@ -63,7 +63,7 @@ def sweep(work: str) -> bool:
     for name in os.listdir(work):
         path = os.path.join(work, name)
         try:
-            fd = _lock(path)
+            fd = lock_directory(path)
             if fd is None:
                 continue
             found = True
@@ -76,8 +76,8 @@ def sweep(work: str) -> bool:
     return found
 
 
-def _lock(path: str) -> int | None:
-    """Lock a directory; `None` if somebody has it, or it has been removed meanwhile."""
+def lock_directory(path: str) -> int | None:
+    """A descriptor that locks a directory; `None` if somebody has it, or it has been removed."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
