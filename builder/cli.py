@@ -39,6 +39,7 @@ _COMMANDS = {
     "parse": "builder.commands.parse",
     "ps": "builder.commands.containers",
     "pull": "builder.commands.pull",
+    "push": "builder.commands.push",
     "rm": "builder.commands.containers",
     "rmi": "builder.commands.images",
     "run": "builder.commands.containers",

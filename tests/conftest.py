@@ -115,6 +115,13 @@ def private_lamina(run_folder: Path) -> Lamina:
 
 
 @pytest.fixture
+def bare_lamina(run_folder: Path) -> Lamina:
+    """The command on a store of the test's own, with nothing in it."""
+    folder = Path(tempfile.mkdtemp(prefix="bare-", dir=run_folder))
+    return Lamina(root=folder / "store", temporary=run_folder / "tmp")
+
+
+@pytest.fixture
 def another_private_lamina(run_folder: Path) -> Lamina:
     """A second such store, to compare with the first."""
     return _private(run_folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -54,13 +55,14 @@ def import_command(
 @click.command("images", short_help="List images.")
 @click.option("-q", "--quiet", is_flag=True, help="IDs only.")
 @click.option("--no-trunc", is_flag=True, help="Whole IDs.")
+@click.option("--digests", is_flag=True, help="What registries have the images by.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table")
 @click.pass_obj
-def images_command(root: str, quiet: bool, no_trunc: bool, form: str) -> int:
+def images_command(root: str, quiet: bool, no_trunc: bool, digests: bool, form: str) -> int:
     """List the images in the store."""
     with opened_store(root) as store:
-        images = store.images()
-    rows = [row for image in images for row in _rows(image, no_trunc=no_trunc)]
+        images = [(image, store.remotes.digests(image.id)) for image in store.images()]
+    rows = [row for image, known in images for row in _rows(image, known, no_trunc=no_trunc)]
     if quiet:
         for identifier in dict.fromkeys(row["ID"] for row in rows):
             click.echo(identifier)
@@ -68,13 +70,15 @@ def images_command(root: str, quiet: bool, no_trunc: bool, form: str) -> int:
         for row in rows:
             click.echo(json.dumps(row))
     else:
-        heads = {"Repository": "REPOSITORY", "Tag": "TAG", "ID": "IMAGE ID"}
+        heads = {"Repository": "REPOSITORY", "Tag": "TAG"}
+        heads |= {"Digest": "DIGEST"} if digests else {}
+        heads |= {"ID": "IMAGE ID"}
         heads |= {"CreatedSince": "CREATED", "Size": "SIZE"}
         click.echo(table(list(heads.values()), [[row[key] for key in heads] for row in rows]))
     return 0
 
 
-def _rows(image: Image, *, no_trunc: bool) -> list[dict[str, str]]:
+def _rows(image: Image, digests: Sequence[Reference], *, no_trunc: bool) -> list[dict[str, str]]:
     """A line for each of an image's names, or one without."""
     created = unix_seconds(image.config.created) if image.config.created else 0
     common = {
@@ -83,13 +87,14 @@ def _rows(image: Image, *, no_trunc: bool) -> list[dict[str, str]]:
         "CreatedSince": ago(time.time() - created),
         "Size": size_text(image.size),
     }
-    names = [
-        (name.familiar().removesuffix(f":{name.tag}"), name.tag or "<none>") for name in image.names
-    ]
-    return [
-        {"Repository": repository, "Tag": tag, **common}
-        for repository, tag in names or [("<none>", "<none>")]
-    ]
+    known = {name.repository: name.digest for name in digests}
+    rows = []
+    for name in image.names:
+        digest = name.digest or known.get(name.repository) or "<none>"
+        tag = name.tag if name.tag and name.digest is None else "<none>"
+        row = {"Repository": name.familiar_repository, "Tag": tag, "Digest": digest}
+        rows.append(row | common)
+    return rows or [{"Repository": "<none>", "Tag": "<none>", "Digest": "<none>"} | common]
 
 
 @click.command("inspect", short_help="Show what an image is made of, as JSON.")
@@ -98,19 +103,20 @@ def _rows(image: Image, *, no_trunc: bool) -> list[dict[str, str]]:
 def inspect_command(root: str, names: tuple[str, ...]) -> int:
     """Show images by name or ID, as a JSON list."""
     with opened_store(root) as store:
-        found = [_document(store.image(name)) for name in names]
+        images = [store.image(name) for name in names]
+        found = [_document(image, store.remotes.digests(image.id)) for image in images]
     click.echo(json.dumps(found, indent=4, ensure_ascii=False))
     return 0
 
 
-def _document(image: Image) -> dict[str, Any]:
+def _document(image: Image, digests: Sequence[Reference]) -> dict[str, Any]:
     """An image as `docker image inspect` shows it."""
     config = json.loads(image.config.to_bytes())
     history = image.config.history
     return {
         "Id": image.id,
-        "RepoTags": [name.tagged() for name in image.names],
-        "RepoDigests": [],
+        "RepoTags": [name.tagged() for name in image.names if name.digest is None],
+        "RepoDigests": [name.familiar() for name in digests],
         "Comment": history[-1].comment if history else "",
         "Created": image.config.created,
         "Author": image.config.author,

@@ -10,8 +10,8 @@ from support.registry import Registry
 from support.registry_images import Hand
 
 
-def test_an_image_arrives_whole_and_once(private_lamina: Lamina, registry: Registry) -> None:
-    lamina, name = private_lamina, f"{registry.host}/pull/once:1"
+def test_an_image_arrives_whole_and_once(bare_lamina: Lamina, registry: Registry) -> None:
+    lamina, name = bare_lamina, f"{registry.host}/pull/once:1"
     layout = Layout()
     top = layout.manifest(layer(a="first"), layer(b="second"))
     digest = Hand(registry).publish("pull/once", "1", layout, top)
@@ -29,12 +29,12 @@ def test_an_image_arrives_whole_and_once(private_lamina: Lamina, registry: Regis
     assert lamina.inspect(name)["Id"] == manifest["config"]["digest"]
 
 
-def test_layers_that_are_there_do_not_travel(private_lamina: Lamina, registry: Registry) -> None:
+def test_layers_that_are_there_do_not_travel(bare_lamina: Lamina, registry: Registry) -> None:
     shared, hand = layer(a="shared"), Hand(registry)
     for tag, own in (("1", layer(b="one")), ("2", layer(b="two"))):
         layout = Layout()
         hand.publish("pull/shared", tag, layout, layout.manifest(shared, own))
-    private_lamina("pull", f"{registry.host}/pull/shared:1")
-    second = private_lamina("pull", f"{registry.host}/pull/shared:2")
+    bare_lamina("pull", f"{registry.host}/pull/shared:1")
+    second = bare_lamina("pull", f"{registry.host}/pull/shared:2")
     assert second.stderr.count("Already exists") == 1
     assert second.stderr.count("Pull complete") == 1

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import ssl
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from runtime.image.digest import Digest, sha256
-from support.archives import Layout
+from support.archives import Layout, layer
+from support.cli import Lamina
 from support.registry import PASSWORD, USER, Registry
 
 
@@ -75,6 +77,14 @@ class Hand:
                 self.put_manifest(repository, digest, data, kind)
         data, kind = documents[top["digest"]]
         return self.put_manifest(repository, tag, data, kind)
+
+
+def new_image(lamina: Lamina, folder: Path, name: str, **files: str) -> Path:
+    """Import an image of one layer with some files, under a name; its tar."""
+    tar = folder / f"{sha256(name.encode())[7:]}.tar"
+    tar.write_bytes(layer(**files))
+    lamina("import", tar, name)
+    return tar
 
 
 def _kind(data: bytes) -> str:

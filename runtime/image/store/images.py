@@ -19,6 +19,7 @@ from runtime.image.errors import (
     StoreError,
 )
 from runtime.image.model import ImageConfig
+from runtime.image.platform import default_platform
 from runtime.image.reference import Reference
 from runtime.image.store.database import Database
 from runtime.image.store.holds import Holds
@@ -216,7 +217,7 @@ class Images:
     def _by_prefix(self, text: str) -> Digest | None:
         match = _ID.fullmatch(text)
         if match is None:
-            return self._by_repository_and_id(text)
+            return self._by_repository_and_digest(text)
         rows = self._database.rows(
             "SELECT id FROM images WHERE id GLOB ? LIMIT 3", (f"sha256:{match[1]}*",)
         )
@@ -224,11 +225,20 @@ class Images:
             raise ImageNotFound(text, hint="more than one image ID begins so: give more of it")
         return Digest(str(rows[0][0])) if rows else None
 
-    def _by_repository_and_id(self, text: str) -> Digest | None:
-        """`repository@digest`, where the digest is the ID of an image with such a name."""
+    def _by_repository_and_digest(self, text: str) -> Digest | None:
+        """`repository@digest`: what a registry has by it, or the image of that ID and name."""
         name = Reference.parse(text)
         if name.digest is None:
             return None
+        rows = self._database.rows(
+            "SELECT image, config FROM repository_digests JOIN images ON image = id"
+            " WHERE repository = ? AND digest = ? ORDER BY image",
+            (name.repository, name.digest),
+        )
+        for image_id, config in rows:
+            assert isinstance(config, bytes)
+            if len(rows) == 1 or ImageConfig.parse(config).platform == default_platform():
+                return Digest(str(image_id))
         names = self._names(name.digest)
         return name.digest if any(n.repository == name.repository for n in names) else None
 

@@ -96,6 +96,10 @@ class Records:
         """Remember a value instead of the one before."""
         self._database.execute("INSERT OR REPLACE INTO memos VALUES (?, ?, ?)", (kind, key, value))
 
+    def drop_memo(self, kind: str, key: str) -> None:
+        """Forget what was remembered under a kind and key."""
+        self._database.execute("DELETE FROM memos WHERE kind = ? AND key = ?", (kind, key))
+
 
 _COLUMNS: Final = "key, kind, components, diff_id, created, last_used"
 

@@ -276,6 +276,9 @@ class Store:
     def put_memo(self, kind: str, key: str, value: bytes) -> None:
         self._records.put_memo(kind, key, value)
 
+    def drop_memo(self, kind: str, key: str) -> None:
+        self._records.drop_memo(kind, key)
+
     def remember(self, build: Remembered) -> None:
         put_remembered(self._database, build)
 

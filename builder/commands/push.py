@@ -1,0 +1,102 @@
+"""`lamina push`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from builder.commands.opened import opened_store
+from builder.commands.registry_options import registry_options, registry_session
+from builder.errors import OptionError
+from runtime.image.errors import ImageNotFound
+from runtime.image.reference import Reference
+from runtime.image.store.store import Image, Store
+
+_COMPRESSIONS = ("gzip", "zstd", "uncompressed")
+
+
+@click.command("push", short_help="Send an image to a registry.")
+@click.argument("image")
+@click.argument("destination", required=False)
+@click.option("-a", "--all-tags", is_flag=True, help="Every tag that the repository has here.")
+@click.option("-q", "--quiet", is_flag=True, help="Print the name only.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["oci", "docker"]),
+    help="Of the manifest. [default: as it came, else oci]",
+)
+@click.option(
+    "--compression",
+    type=click.Choice(_COMPRESSIONS),
+    help="Of the layers. [default: as they came, else gzip]",
+)
+@click.option("--digestfile", metavar="FILE", help="Write the manifest's digest to a file.")
+@registry_options
+@click.pass_obj  # fmt: skip
+def push_command(root: str, /, **options: Any) -> int:
+    """Send IMAGE to the registry in its name, or in DESTINATION.
+
+    What the registry has of it already does not travel.
+    """
+    from builder.transfers import no_transfers, transfers_to
+    from runtime.image.layer.compression import Compression
+    from runtime.image.registry.push import PushOptions, push
+
+    named = options["compression"]
+    wanted = PushOptions(
+        format=options["form"],
+        compression=None if named is None else Compression[named.upper()],
+    )
+    digest = ""
+    with opened_store(root) as store:
+        for image, name in _images(store, options):
+            if not options["quiet"]:
+                click.echo(f"The push refers to repository [{name.repository}]")
+            report = no_transfers if options["quiet"] else transfers_to(sys.stderr, "push")
+            with registry_session(
+                report,
+                authfile=options["authfile"],
+                retries=options["retries"],
+                retry_delay=options["retry_delay"],
+            ) as session:
+                manifest = push(store, session, image, name, wanted)
+            digest = manifest.digest
+            if options["quiet"]:
+                click.echo(str(name))
+            else:
+                click.echo(f"{name.tag}: digest: {digest} size: {manifest.size}")
+    if options["digestfile"]:
+        with open(options["digestfile"], "w", encoding="ascii") as file:
+            file.write(digest)
+    return 0
+
+
+def _images(store: Store, options: dict[str, Any]) -> list[tuple[Image, Reference]]:
+    """What is pushed, and the names it goes by."""
+    text, destination = options["image"], options["destination"]
+    if options["all_tags"]:
+        if destination is not None:
+            raise OptionError("--all-tags goes to the repository itself, not to another one")
+        return _tags(store, text)
+    name = Reference.parse(destination or text)
+    if name.digest is not None:
+        raise OptionError("an image cannot be pushed under a digest: give a tag")
+    return [(store.image(text), name)]
+
+
+def _tags(store: Store, text: str) -> list[tuple[Image, Reference]]:
+    repository = Reference.parse(text)
+    if repository.digest is not None or ":" in text.rpartition("/")[2]:
+        raise OptionError("--all-tags and a tag are different wishes", hint="name the repository")
+    found = [
+        (image, name)
+        for image in store.images()
+        for name in image.names
+        if name.repository == repository.repository and name.tag is not None
+    ]
+    if not found:
+        raise ImageNotFound(text)
+    return found
