@@ -44,6 +44,7 @@ _COMMANDS = {
     "rmi": "builder.commands.images",
     "run": "builder.commands.containers",
     "save": "builder.commands.save",
+    "serve": "builder.commands.serve",
     "tag": "builder.commands.images",
 }
 
