@@ -19,7 +19,6 @@ from builder.plan.named_contexts import (
     NamedImage,
     find_named,
 )
-from builder.plan.platforms import suits
 from builder.plan.stage_plan import StagePlanner
 from builder.plan.steps import (
     Base,
@@ -236,7 +235,6 @@ class _Planner:
             self._platforms[stage.index] = self._platforms[index]
             return StageBase(index)
         found = self._find_image(name, node.span, stage.index)
-        self._check_platform(found, platform, node.span)
         return ImageBase(reference=found.reference, image_id=found.image_id, config=found.config)
 
     def _replaced(self, stage: Stage) -> Base | None:
@@ -255,7 +253,6 @@ class _Planner:
             return NamedBase(key)
         span = stage.base.span
         image = self._find_image(context.reference, span, stage.index)
-        self._check_platform(image, platform, span)
         return ImageBase(reference=image.reference, image_id=image.image_id, config=image.config)
 
     def _platform(self, node: From) -> Platform:
@@ -269,16 +266,6 @@ class _Planner:
             return Platform.parse(text)
         except InvalidPlatform as error:
             raise PlanError(error.message, span=node.span) from error
-
-    def _check_platform(self, found: FoundImage, wanted: Platform, span: Span) -> None:
-        """Hold an image against the platform it is used for: names in the store have but one."""
-        if not suits(found.config.platform, wanted):
-            raise PlanError(
-                f"{found.reference} is an image for {found.config.platform}, not for {wanted}",
-                span=span,
-                hint=f"give an image for {wanted} that name, or use FROM --platform=… as"
-                " $BUILDPLATFORM and $TARGETPLATFORM allow",
-            )
 
     def _find_image(self, name: str, span: Span, stage_index: int) -> FoundImage:
         try:
@@ -338,7 +325,6 @@ class _Planner:
 
     def _image_input(self, name: str, stage: Stage, span: Span) -> Input:
         image = self._find_image(name, span, stage.index)
-        self._check_platform(image, self._platforms[stage.index], span)
         return FromImage(reference=image.reference, image_id=image.image_id)
 
     # ---- what a stage starts with

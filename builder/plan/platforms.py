@@ -1,4 +1,4 @@
-"""Platforms of a build: which was asked for, whether an image suits it, whether it can be run.
+"""Platforms of a build: which was asked for, and whether its programs can be run.
 
 A stage of a foreign platform can be planned and copied into like any other; only its RUNs need
 help: an emulator that the kernel starts for foreign programs (binfmt_misc). It has to be
@@ -74,16 +74,6 @@ def parse_platform(values: Iterable[str]) -> Platform | None:
         if platform.os != "linux":
             raise OptionError(f"--platform {platform}: only images for linux can be built")
     return next(iter(wanted), None)
-
-
-def suits(image: Platform, wanted: Platform) -> bool:
-    """Whether an image can stand where a platform is wanted; a lower variant can, too."""
-    if not image.architecture:
-        return True
-    image, wanted = Platform.parse(str(image)), Platform.parse(str(wanted))
-    if (image.os, image.architecture) != (wanted.os, wanted.architecture):
-        return False
-    return not image.variant or not wanted.variant or image.variant <= wanted.variant
 
 
 def runs_here(platform: Platform, own: Platform) -> bool:
