@@ -18,8 +18,8 @@ import pytest
 from support import leaks, probes
 from support.bases import BUSYBOX, DEBIAN
 from support.cli import Lamina
-from support.registry import Registry, running_registry
 from support.containers import Containers
+from support.registry import Registry, running_registry
 
 RUN_FOLDER = pytest.StashKey[Path]()
 
