@@ -82,14 +82,17 @@ def sandbox_of(store: Store, container: Container) -> SandboxSpec:
     What an earlier run made for its mounts is made anew.
     """
     description, spec, folder = container.description, container.spec, container.folder
-    for name in ("work", "stubs", "hosts", "resolv.conf", "hostname"):
-        if container.state.started_ns:
-            remove_tree(os.path.join(folder, name))
+    made = os.path.join(folder, "made")
+    try:
+        os.mkdir(made, 0o700)
+    except FileExistsError:
+        remove_tree(made)
+        os.mkdir(made, 0o700)
     diff_ids = description.diff_ids
     root = prepare_root(
         view=store.view(diff_ids),
         trees=tuple(store.tree(diff_id) for diff_id in diff_ids),
-        workspace=folder,
+        workspace=made,
         mounts=spec.mounts,
         hostname=description.hostname,
         network=spec.network,

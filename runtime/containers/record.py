@@ -3,7 +3,7 @@
     config.json     what it is to be; written when it is made (and when it gets another name)
     state.json      what became of it; written by whoever holds the lock of its folder
     stopped         there if somebody told it to stop
-    upper work …    its changes to the image, and what was made for its mounts
+    upper made/     its changes to the image, and what was made for its mounts
 
 Both documents are replaced as a whole, so never half written. A record that says "running" is
 not believed: the kernel is asked.
