@@ -97,7 +97,8 @@ def test_a_process_is_more_than_its_id() -> None:
 def recorded(
     root: Path, *, name: str | None = None, created: int = 1, remove: bool = False, **fields: Any
 ) -> Container:
-    state = State(**({"status": "exited", "exit_status": 0} | fields))
+    values: dict[str, Any] = {"status": "exited", "exit_status": 0}
+    state = State(**(values | fields))
     with new_folder(str(root)) as (container_id, folder, _):
         with locked_names(containers_directory(str(root))) as names:
             description = Description(
