@@ -4,36 +4,36 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import grammar
+from builder.bases import FetchedImages, StoredImages, pinned
 from builder.cache.dependencies import Images, images_used
 from builder.events import BuildFinished, ContextUsed, Emit, Noticed
 from builder.execution.execute import Executor
 from builder.execution.leftovers import Leftovers
 from builder.execution.options import ExecuteOptions
+from builder.fetching import OpenSession, PullPolicy
 from builder.output.result import Result, name_image
-from builder.plan.build_plan import FoundImage, PlanOptions
+from builder.plan.build_plan import PlanOptions
 from builder.plan.checks import Checked, check_only, plan_checked, warn
 from builder.plan.frontend import foreign_syntax
-from builder.plan.named_contexts import LAYOUT, NamedContexts
+from builder.plan.named_contexts import NamedContexts
 from builder.plan.platforms import check_runnable
 from builder.plan.steps import Plan
 from builder.records.recorder import recorded
 from builder.sources.context import Context, FileStamp, find_ignore_file, open_context
 from builder.sources.downloads import Credentials
 from builder.sources.fetcher import Fetcher
-from builder.sources.git_head import find_head
 from builder.sources.inputs import Inputs
 from builder.sources.source import Source
 from builder.sources.unpack import Unpacker
 from grammar.dockerignore import Patterns
 from grammar.lint import Finding
 from runtime.image.digest import DiffID, Digest
-from runtime.image.errors import ImageNotFound
 from runtime.image.platform import Platform, default_platform
 from runtime.image.reference import Reference
 from runtime.image.store.store import Store
@@ -44,23 +44,19 @@ if TYPE_CHECKING:  # Imported by the builds that need them.
     from builder.output.annotations import Annotation
     from builder.output.outputs import Output
 
-_SHORTEST_ID = 12
-"""How much of an ID `docker` shows."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
     """What to build, as the command line has it.
 
     `epoch` is SOURCE_DATE_EPOCH, where given; `platform` this machine's, where not. `layers`
-    are the context's files if it was fetched, `committed` when its commit was made; else they are
-    in the directory `context`. `contexts` are named ones.
+    are the context's files if it was fetched; else they are in the directory `context`.
+    `contexts` are named ones. Without `registries` no image is fetched, whatever `pull` says.
     """
 
     context: str
     source: Source
     layers: tuple[DiffID, ...] | None = None
-    committed: int | None = None
     contexts: NamedContexts = field(default_factory=dict)
     names: tuple[Reference, ...] = ()
     build_args: Mapping[str, str] = field(default_factory=dict)
@@ -71,29 +67,8 @@ class BuildRequest:
     platform: Platform | None = None
     epoch: int | None = None
     execute: ExecuteOptions = field(default_factory=ExecuteOptions)
-
-
-class StoredImages:
-    """Base images: those in the store."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def find(self, reference: str) -> FoundImage:
-        """The image of that name in the store; `ImageError` where there is none.
-
-        It may be an ID, but a name that happens to be the beginning of one is still a name:
-        `FROM a` without an image `a` is a mistake.
-        """
-        if reference.startswith(LAYOUT):
-            from builder.sources.layouts import read_layout
-
-            found = read_layout(self._store, reference.removeprefix(LAYOUT))
-            return FoundImage(reference=reference, image_id=found.id, config=found.config)
-        image = self._store.image(reference)
-        if len(reference) < _SHORTEST_ID and Reference.parse(reference) not in image.names:
-            raise ImageNotFound(reference)
-        return FoundImage(reference=reference, image_id=image.id, config=image.config)
+    pull: PullPolicy = "missing"
+    registries: Callable[[Emit], OpenSession] | None = None
 
 
 def credentials(options: ExecuteOptions) -> Credentials:
@@ -106,7 +81,6 @@ def credentials(options: ExecuteOptions) -> Credentials:
 def plan_options(request: BuildRequest) -> PlanOptions:
     """What of a request decides the plan."""
     own = default_platform()
-    fetched = request.layers is not None
     return PlanOptions(
         platform=request.platform or own,
         build_platform=own,
@@ -114,7 +88,6 @@ def plan_options(request: BuildRequest) -> PlanOptions:
         target=request.target,
         labels=request.labels,
         epoch=request.epoch,
-        committed=request.committed if fetched else find_head(request.context).time,
         contexts=request.contexts,
     )
 
@@ -129,10 +102,17 @@ def make_plan(request: BuildRequest, store: Store, emit: Emit) -> tuple[Plan, tu
         dockerfile,
         request.source.text,
         plan_options(request),
+        _images(request, store, emit),
         StoredImages(store),
         ignored(request),
         emit,
     )
+
+
+def _images(request: BuildRequest, store: Store, emit: Emit) -> StoredImages | FetchedImages:
+    if request.registries is None or request.pull == "never":
+        return StoredImages(store)
+    return FetchedImages(store, request.pull, request.registries(emit))
 
 
 def check(request: BuildRequest, store: Store) -> Checked:
@@ -178,13 +158,14 @@ def build(request: BuildRequest, store: Store, sandbox: SandboxServer, emit: Emi
     began = time.monotonic()
     planned, findings = make_plan(request, store, emit)
     try:
-        with recorded(store, _about(request), emit) as recorder:
+        bases = pinned(store, planned)
+        with recorded(store, _about(request) | {"bases": dict(bases)}, emit) as recorder:
             built = _carry_out(planned, request, store, sandbox, recorder)
             seconds = time.monotonic() - began
             recorder(BuildFinished(image_id=built.result.image_id, seconds=seconds))
     finally:
         warn(findings, emit)
-    return replace(built, record=recorder.id)
+    return replace(built, record=recorder.id, result=replace(built.result, bases=bases))
 
 
 def _about(request: BuildRequest) -> dict[str, Any]:

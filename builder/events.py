@@ -131,6 +131,14 @@ class Exported:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Transferred:
+    """Something of an image was fetched from a registry, or sent to one, or is about to be."""
+
+    name: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildFinished:
     """The build is done."""
 
@@ -157,6 +165,7 @@ Event = (
     | Noticed
     | Warned
     | Exported
+    | Transferred
     | BuildFinished
     | Recorded
 )

@@ -26,11 +26,14 @@ from builder.events import (
     StepKeyed,
     StepOutput,
     StepStarted,
+    Transferred,
     Warned,
 )
 from grammar.errors import printable
 
-WholeEvent = BaseUsed | StepStarted | StepCached | Noticed | Warned | Exported | BuildFinished
+WholeEvent = (
+    BaseUsed | StepStarted | StepCached | Noticed | Warned | Exported | Transferred | BuildFinished
+)
 
 
 class Progress(Protocol):
@@ -115,6 +118,8 @@ def plain_lines(event: WholeEvent) -> list[str]:
             return [f"WARN: {event.rule}: {event.message} (line {event.span.first})"]
         case Exported():
             return [f"{event.what} {event.seconds:.1f}s"]
+        case Transferred():
+            return [f"{event.name}: {event.what}"]
         case BuildFinished():
             return [f"built {event.image_id} in {event.seconds:.1f}s"]
         case _:

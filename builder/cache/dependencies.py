@@ -29,6 +29,12 @@ def images_used(plan: Plan) -> Images | None:
     return tuple(images.items())
 
 
+def base_images(plan: Plan) -> Images:
+    """The images a plan depends on, whatever else it does."""
+    used = (v for v in _values(plan.stages) if isinstance(v, ImageBase | FromImage))
+    return tuple({value.reference: value.image_id for value in used}.items())
+
+
 def _values(value: Any) -> Iterator[Any]:
     """A plan's values and all that is in them; configs are known by their image's ID."""
     if isinstance(value, tuple):

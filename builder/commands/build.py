@@ -21,6 +21,7 @@ from builder.commands.build_options import (
 )
 from builder.commands.failures import explain, say
 from builder.commands.opened import opened_engine, opened_store
+from builder.commands.registry_options import build_sessions
 from builder.commands.remembering import Notes, is_replayable, remember
 from builder.commands.values import host_address, key_value, size_in_bytes, variables
 from builder.errors import BuildError, OptionError, StepFailed
@@ -84,9 +85,7 @@ def build_command(ctx: click.Context, /, **options: Any) -> int:
     with opened_store(root) as store:
         fetcher = Fetcher(store, _credentials(options))
         given = fetch_context(context, file, store=store, fetcher=fetcher, stdin=sys.stdin.buffer)
-        request = replace(
-            _request(given.source, options), layers=given.layers, committed=given.committed
-        )
+        request = replace(_request(given.source, options), layers=given.layers)
         return _build(ctx, began, request)
 
 
@@ -176,6 +175,8 @@ def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
         annotations=annotations,
         platform=parse_platform(options["platforms"]),
         epoch=_epoch(),
+        pull=options["pull_policy"] or ("always" if options["pull"] else "missing"),
+        registries=build_sessions,
         execute=ExecuteOptions(
             use_cache=not options["no_cache"],
             expect_cached=options["expect_cached"],

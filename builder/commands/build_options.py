@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from builder.errors import OptionError
+from builder.fetching import PULL_POLICIES
 from builder.plan.units import parse_switch
 
 Decorated = Callable[..., Any]
@@ -32,8 +33,8 @@ class BuildCommand(click.Command):
         return super().parse_args(ctx, _without_values(args, switches))
 
 
-_NEVER_PULLED = ("missing", "never")
-"""Values of podman's `--pull` that ask for what is done anyway: only the store is looked in."""
+_PULL_POLICY = "--pull-policy"
+"""What `--pull=WORD` becomes: buildx has a switch of that name, podman one that takes a word."""
 
 
 def _without_values(args: list[str], switches: set[str]) -> list[str]:
@@ -46,7 +47,8 @@ def _without_values(args: list[str], switches: set[str]) -> list[str]:
         if not equals or name not in switches:
             kept.append(argument)
             continue
-        if name == "--pull" and value in _NEVER_PULLED:
+        if name == "--pull" and value in PULL_POLICIES:
+            kept += [_PULL_POLICY, value]
             continue
         try:
             if parse_switch(value):
@@ -98,6 +100,10 @@ def cache_options(command: Decorated) -> Decorated:
 def environment_options(command: Decorated) -> Decorated:
     """Where and how steps run."""
     for option in reversed((
+        click.option("--pull", is_flag=True,
+                     help="Ask registries for every base image. --pull=missing|never|newer"
+                     " as podman has it. [default: missing]"),
+        click.option(_PULL_POLICY, type=click.Choice(PULL_POLICIES), hidden=True),
         click.option("--platform", "platforms", multiple=True, metavar="OS/ARCH[/VARIANT]",
                      help="What the image is for. [default: this machine]"),
         click.option("--build-arg-file", "build_arg_files", multiple=True, metavar="FILE",
@@ -138,8 +144,6 @@ _NOT_OFF = ("false", "0")
 REFUSED = (
     Refused(names=("--push",), value=False, why="pushing is not supported yet",
             hint="write an archive with --output type=oci,dest=FILE and push that"),
-    Refused(names=("--pull",), value=False, why="pulling is not supported yet",
-            hint="base images are those in the store: `lamina import`"),
     Refused(names=("--cgroup-parent",), why="steps have no cgroup of their own yet"),
     Refused(names=("-m", "--memory"), why=_NO_LIMITS),
     Refused(names=("--memory-swap",), why=_NO_LIMITS),

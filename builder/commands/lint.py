@@ -135,7 +135,7 @@ def _images(root: str) -> Iterator[Images | None]:
     images = None
     with ExitStack() as stack:
         if os.path.isfile(os.path.join(root, "store.db")):
-            from builder.build import StoredImages
+            from builder.bases import StoredImages
 
             with suppress(ContainerError, ImageError, OSError):
                 images = StoredImages(stack.enter_context(opened_store(root)))

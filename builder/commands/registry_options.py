@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from builder.errors import OptionError
+from builder.events import Emit, Transferred
+from builder.fetching import OpenSession
 
 if TYPE_CHECKING:
     from runtime.image.registry.auth_file import AuthFiles
@@ -49,10 +52,38 @@ def registry_session(
         yield session
 
 
+def build_sessions(emit: Emit) -> OpenSession:
+    """How a build asks registries: what happens becomes its events."""
+
+    @contextmanager
+    def open_session(name: str) -> Iterator[Session]:
+        from builder.transfers import TransferLines
+
+        lines = TransferLines(lambda line: emit(Transferred(name=name, what=line)), "pull")
+        with registry_session(lines) as session:
+            yield session
+
+    return open_session
+
+
+@contextmanager
+def shown_session(name: str) -> Iterator[Session]:
+    """How other commands fetch an image that they lack: shown on standard error."""
+    from builder.commands.failures import say
+    from builder.transfers import transfers_to
+
+    say(f"Fetching {name}")
+    with registry_session(transfers_to(sys.stderr, "pull")) as session:
+        yield session
+
+
 def user_registries() -> Registries:
-    """registries.toml: the machine's, and the user's own over it."""
+    """registries.toml: $LAMINA_REGISTRIES, or the machine's and the user's own over it."""
     from runtime.image.registry.configuration import read_registries
 
+    chosen = os.environ.get("LAMINA_REGISTRIES")
+    if chosen:
+        return read_registries((chosen,))
     own = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     return read_registries(
         ("/etc/lamina/registries.toml", os.path.join(own, "lamina", "registries.toml"))

@@ -33,11 +33,11 @@ from builder.events import (
     StepKeyed,
     StepOutput,
     StepStarted,
+    Transferred,
     Warned,
 )
 from builder.progress import cached_lines, plain_lines
 from builder.sources.context import FileStamp, ignore_files
-from builder.sources.git_head import find_head
 from builder.sources.source import candidates
 from builder.start import build_root
 from runtime.image.errors import InvalidReference
@@ -81,7 +81,7 @@ def _known_lines(event: Event) -> Iterator[str]:
             yield from plain_lines(event)
         case ContextUsed() | StepKeyed() | StepOutput() | StepFinished() | StepEnded():
             pass
-        case BuildFinished() | Recorded():
+        case Transferred() | BuildFinished() | Recorded():
             pass
 
 
@@ -144,7 +144,6 @@ def _files(request: BuildRequest, file: str | None) -> dict[bytes, Stamp | None]
         if path == request.source.path:
             break
     read += ignore_files(request.context, request.source.path)
-    read += find_head(request.context).files
     followed = (FOLLOWED + os.fsencode(os.path.abspath(path)) for path in read)
     return {path: look(path) for path in followed}
 

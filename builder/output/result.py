@@ -17,11 +17,15 @@ from runtime.image.store.store import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A build's result: the image, its names, and the manifest it was last written with."""
+    """A build's result: the image, its names, and the manifest it was last written with.
+
+    `bases` are the images it stands on that came from registries, with their digests there.
+    """
 
     image_id: Digest
     names: tuple[Reference, ...]
     manifest: Descriptor | None = None
+    bases: tuple[tuple[str, Digest], ...] = ()
 
 
 def name_image(store: Store, image_id: Digest, names: Sequence[Reference], emit: Emit) -> None:
@@ -46,6 +50,11 @@ def metadata(result: Result) -> dict[str, Any]:
         told["containerimage.descriptor"] = result.manifest.to_json()
     if result.names:
         told["image.name"] = ",".join(str(name) for name in result.names)
+    if result.bases:
+        sources = [
+            {"type": "docker-image", "ref": name, "pin": digest} for name, digest in result.bases
+        ]
+        told["containerimage.buildinfo"] = {"sources": sources}
     return told
 
 

@@ -13,7 +13,6 @@ from difflib import get_close_matches
 from typing import Protocol, assert_never
 
 from builder.errors import PlanError
-from builder.plan.epoch import EPOCH_ARGUMENT, SCRATCH_EPOCH, created_time, given_epoch
 from builder.plan.named_contexts import (
     NamedContext,
     NamedContexts,
@@ -48,8 +47,11 @@ from grammar.nodes import Arg, Dockerfile, From, Span, Stage
 from grammar.words import expand
 from runtime.image.digest import Digest
 from runtime.image.errors import ImageError, InvalidPlatform
-from runtime.image.model import ImageConfig, RuntimeConfig, rfc3339
-from runtime.image.platform import Platform
+from runtime.image.model import ImageConfig, RuntimeConfig, unix_seconds
+from runtime.image.platform import Platform, suits
+
+SCRATCH_EPOCH = 315532800
+"""1980-01-01: the earliest time that zip files and FAT can hold (DESIGN §6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +66,18 @@ class FoundImage:
 class Images(Protocol):
     """Where base images are found."""
 
-    def find(self, reference: str) -> FoundImage:
-        """The image of that name; `ImageError` where there is none."""
+    def find(self, reference: str, platform: Platform) -> FoundImage:
+        """The image of that name for a platform; `ImageError` where there is none.
+
+        It may be one for another platform, if that is all there is.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanOptions:
     """What the command line adds to the Dockerfile.
 
-    `epoch` is the time of everything the build makes, where the environment gives it
-    (SOURCE_DATE_EPOCH); `committed` when the commit was made that the context is of.
+    `epoch` is the time of everything the build makes, where it is given (SOURCE_DATE_EPOCH).
     `platform` is what the image is for, `build_platform` this machine's, where that is another.
     """
 
@@ -83,7 +87,6 @@ class PlanOptions:
     target: str | None = None
     labels: Pairs = ()
     epoch: int | None = None
-    committed: int | None = None
     contexts: NamedContexts = field(default_factory=dict)
 
 
@@ -97,6 +100,11 @@ def plan_every_stage(dockerfile: Dockerfile, options: PlanOptions, images: Image
     _Planner(dockerfile, options, images).plan_every_stage()
 
 
+def created_time(config: ImageConfig) -> int:
+    """The `created` of an image in whole seconds since 1970; the scratch epoch where unset."""
+    return max(0, unix_seconds(config.created)) if config.created else SCRATCH_EPOCH
+
+
 class _Planner:
     """One run of `plan`: the stages already planned, and who needs whom."""
 
@@ -107,9 +115,7 @@ class _Planner:
         self._planned: dict[int, PlannedStage] = {}
         self._scopes: dict[int, Scope] = {}
         self._platforms: dict[int, Platform] = {}
-        self._build_args = dict(options.build_args)
         self._globals = self._global_arguments()
-        self._given_epoch = self._find_given_epoch()
 
     def plan(self) -> Plan:
         target = self._target()
@@ -145,11 +151,11 @@ class _Planner:
             build=(build.os, build.architecture, build.variant),
             stage=self._options.target or "default",
         )
-        values.update((k, v) for k, v in self._build_args.items() if k in values)
+        values.update((k, v) for k, v in self._options.build_args.items() if k in values)
         for argument in self._dockerfile.arguments:
             for name, default in argument.pairs:
-                if name in self._build_args:
-                    values[name] = self._build_args[name]
+                if name in self._options.build_args:
+                    values[name] = self._options.build_args[name]
                 elif default is not None:
                     values[name] = self._expanded(default, values, argument)
         return values
@@ -199,16 +205,15 @@ class _Planner:
                 scope=self._start_scope(base, self._platforms[index]),
                 escape=self._dockerfile.escape,
                 global_arguments=self._globals,
-                build_args=self._build_args,
+                build_args=self._options.build_args,
                 epoch=self._epoch(base),
                 find_input=lambda name, span, by_number: self._input(
                     name, stage, span, by_number=by_number
                 ),
             )
-            planned = planner.finish(base=base, name=stage.base.name or f"stage-{index}")
-            created = rfc3339(self._created(planned.epoch))
-            config = replace(planned.config, created=created)
-            self._planned[index] = replace(planned, config=config)
+            self._planned[index] = planner.finish(
+                base=base, name=stage.base.name or f"stage-{index}"
+            )
             self._scopes[index] = planner.scope
         return self._planned[index]
 
@@ -232,7 +237,7 @@ class _Planner:
             self._stage(index)
             self._platforms[stage.index] = self._platforms[index]
             return StageBase(index)
-        found = self._find_image(name, node.span, stage.index)
+        found = self._find_image(name, platform, node.span, stage.index)
         return ImageBase(reference=found.reference, image_id=found.image_id, config=found.config)
 
     def _replaced(self, stage: Stage) -> Base | None:
@@ -250,7 +255,7 @@ class _Planner:
         if not isinstance(context, NamedImage):
             return NamedBase(key)
         span = stage.base.span
-        image = self._find_image(context.reference, span, stage.index)
+        image = self._find_image(context.reference, platform, span, stage.index)
         return ImageBase(reference=image.reference, image_id=image.image_id, config=image.config)
 
     def _platform(self, node: From) -> Platform:
@@ -265,14 +270,28 @@ class _Planner:
         except InvalidPlatform as error:
             raise PlanError(error.message, span=node.span) from error
 
-    def _find_image(self, name: str, span: Span, stage_index: int) -> FoundImage:
+    def _check_platform(self, found: FoundImage, wanted: Platform, span: Span) -> None:
+        """Hold an image against the platform it is used for: names in the store have but one."""
+        if not suits(found.config.platform, wanted):
+            raise PlanError(
+                f"{found.reference} is an image for {found.config.platform}, not for {wanted}",
+                span=span,
+                hint=f"give an image for {wanted} that name, or use FROM --platform=… as"
+                " $BUILDPLATFORM and $TARGETPLATFORM allow",
+            )
+
+    def _find_image(
+        self, name: str, platform: Platform, span: Span, stage_index: int
+    ) -> FoundImage:
         try:
-            return self._images.find(name)
+            found = self._images.find(name, platform)
         except ImageError as error:
             hint = self._stage_hint(name, stage_index) or error.hint
             raise PlanError(
                 f"{name}: failed to resolve source metadata: {error.message}", span=span, hint=hint
             ) from error
+        self._check_platform(found, platform, span)
+        return found
 
     def _stage_hint(self, name: str, stage_index: int) -> str | None:
         """Which stage may have been meant by a name that is no image's."""
@@ -322,38 +341,14 @@ class _Planner:
         return FromNamed(key)
 
     def _image_input(self, name: str, stage: Stage, span: Span) -> Input:
-        image = self._find_image(name, span, stage.index)
+        image = self._find_image(name, self._platforms[stage.index], span, stage.index)
         return FromImage(reference=image.reference, image_id=image.image_id)
 
     # ---- what a stage starts with
 
-    def _find_given_epoch(self) -> int | None:
-        """SOURCE_DATE_EPOCH: a build argument, in the environment, or an ARG before FROM."""
-        given = self._build_args.pop(EPOCH_ARGUMENT, None)
-        if given is None and self._options.epoch is not None:
-            given = str(self._options.epoch)
-        declared = [a.span for a in self._dockerfile.arguments if EPOCH_ARGUMENT in dict(a.pairs)]
-        default = self._globals.pop(EPOCH_ARGUMENT, "")
-        span = declared[-1] if declared else None
-        text = default if given is None else given
-        epoch = given_epoch(text, self._options.committed, span)
-        if epoch is not None:
-            # What ARGs get is the time, however it was said.
-            if declared:
-                self._globals[EPOCH_ARGUMENT] = str(epoch)
-            if given is not None:
-                self._build_args[EPOCH_ARGUMENT] = str(epoch)
-        return epoch
-
-    def _created(self, epoch: int) -> int:
-        """When the image of a stage is created."""
-        if self._given_epoch is not None or self._options.committed is None:
-            return epoch
-        return max(epoch, self._options.committed)
-
     def _epoch(self, base: Base) -> int:
-        if self._given_epoch is not None:
-            return self._given_epoch
+        if self._options.epoch is not None:
+            return self._options.epoch
         match base:
             case ScratchBase() | NamedBase():
                 return SCRATCH_EPOCH

@@ -69,7 +69,7 @@ def surroundings(
         if images is None:
             return None
         try:
-            config = images.find(name).config
+            config = images.find(name, target).config
         except ImageError:
             return None
         return BaseImage(
@@ -96,15 +96,18 @@ def plan_checked(
     text: str,
     options: PlanOptions,
     images: Images,
+    known: Images,
     ignored: Patterns | None,
     emit: Emit,
 ) -> tuple[Plan, tuple[Finding, ...]]:
     """A plan, and what the linter finds in the stages that are built.
 
+    The linter looks at no other images than `known` ones: none is fetched for its sake.
+
     `PlanError`, or `LintViolation` where findings are errors: both after telling what was found.
     """
     check = read_options(dockerfile, text, options)
-    around = surroundings(options, images, ignored)
+    around = surroundings(options, known, ignored)
     try:
         planned = plan(dockerfile, options, images)
     except PlanError:

@@ -23,6 +23,7 @@ from grammar.nodes import Arg, Dockerfile, Env, Span, Stage
 from grammar.words import expand
 from runtime.image.digest import sha256
 from runtime.image.model import ImageConfig
+from runtime.image.platform import Platform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +111,8 @@ def outline(dockerfile: Dockerfile, options: PlanOptions) -> Outline:
 class _AnyImage:
     """An empty image of whatever name: an outline does not depend on what is in a base."""
 
-    def find(self, reference: str) -> FoundImage:
+    def find(self, reference: str, platform: Platform) -> FoundImage:
+        # Without an architecture it suits any platform.
         return FoundImage(reference, sha256(b""), ImageConfig(architecture=""))
 
 

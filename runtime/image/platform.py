@@ -68,3 +68,13 @@ def default_platform() -> Platform:
     """The platform of this machine."""
     machine = os.uname().machine
     return Platform("linux", *_MACHINES.get(machine, (machine, "")))
+
+
+def suits(image: Platform, wanted: Platform) -> bool:
+    """Whether an image can stand where a platform is wanted; a lower variant can, too."""
+    if not image.architecture:
+        return True
+    image, wanted = Platform.parse(str(image)), Platform.parse(str(wanted))
+    if (image.os, image.architecture) != (wanted.os, wanted.architecture):
+        return False
+    return not image.variant or not wanted.variant or image.variant <= wanted.variant

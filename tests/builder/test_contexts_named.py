@@ -40,7 +40,7 @@ ID = Digest("sha256:" + "1" * 64)
 
 
 class AnyImage:
-    def find(self, reference: str) -> FoundImage:
+    def find(self, reference: str, platform: Platform) -> FoundImage:
         return FoundImage(reference, ID, ImageConfig(architecture="amd64"))
 
 

@@ -193,7 +193,7 @@ def mutated(rng: random.Random, texts: list[bytes]) -> bytes:
 class OneImage:
     """Every well-formed name is the same image; one tag of it has triggers."""
 
-    def find(self, reference: str) -> FoundImage:
+    def find(self, reference: str, platform: Platform) -> FoundImage:
         Reference.parse(reference)
         runtime = RuntimeConfig(env=(("PATH", "/bin"),))
         if reference.endswith("onbuild"):

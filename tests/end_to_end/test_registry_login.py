@@ -61,6 +61,7 @@ class Home:
             "XDG_RUNTIME_DIR": str(folder / "run"),
             "DOCKER_CONFIG": "",
             "REGISTRY_AUTH_FILE": "",
+            "LAMINA_REGISTRIES": "",
         }
 
     def configure(self, text: str) -> None:

@@ -18,6 +18,8 @@ from support.bases import Base, root_file_system
 LAMINA = Path(sys.executable).with_name("lamina")
 _Argument = str | Path
 # Settings of whoever runs the tests that would change what a build does, or how long it takes.
+_OFFLINE = Path(__file__).with_name("offline.toml")
+"""Settings under which no registry beyond loopback is asked."""
 _NOT_PASSED_ON = (
     "SOURCE_DATE_EPOCH",
     "LAMINA_ROOT",
@@ -98,7 +100,8 @@ class Lamina:
     def environment(self, more: Mapping[str, str] | None) -> dict[str, str]:
         """The test's own environment, less what would change a build."""
         kept = {k: v for k, v in os.environ.items() if k not in _NOT_PASSED_ON}
-        return kept | {"TMPDIR": str(self.temporary)} | dict(more or {})
+        own = {"TMPDIR": str(self.temporary), "LAMINA_REGISTRIES": str(_OFFLINE)}
+        return kept | own | dict(more or {})
 
     def need(self, base: Base) -> None:
         """Import a base image, once a store, whoever asks."""

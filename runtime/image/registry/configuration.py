@@ -7,6 +7,7 @@
     client-cert = "FILE"        who we are, to a server that asks for it (PEM)
     client-key = "FILE"         its key, if that is not in the same file
     mirrors = ["mirror.example.com:5000/prefix"]    asked before it when pulling
+    blocked = true              it is asked for nothing, nor are its mirrors
     credentials = "host/path"   whose entry in the auth files is used; "none" for none
 
 A host's table in the later of two files replaces its table in the earlier one.
@@ -27,7 +28,7 @@ from runtime.image.registry.errors import ConfigurationError
 ANONYMOUS: Final = "none"
 """In place of an auth file's entry: no credentials are used."""
 _LONGEST_FILE: Final = 1 << 20
-_SWITCHES: Final = ("http", "insecure")
+_SWITCHES: Final = ("http", "insecure", "blocked")
 _FILES: Final = ("ca", "client-cert", "client-key")
 _KEYS: Final = (*_SWITCHES, *_FILES, "mirrors", "credentials")
 
@@ -38,6 +39,7 @@ class HostSettings:
 
     http: bool | None = None
     insecure: bool = False
+    blocked: bool = False
     ca: str | None = None
     client_cert: str | None = None
     client_key: str | None = None
@@ -122,6 +124,7 @@ def _settings(name: str, table: Any, path: str) -> HostSettings:
     return HostSettings(
         http=table.get("http"),
         insecure=table.get("insecure", False),
+        blocked=table.get("blocked", False),
         ca=files.get("ca"),
         client_cert=files.get("client-cert"),
         client_key=files.get("client-key"),

@@ -7,6 +7,7 @@ from typing import Final
 
 from runtime.image.reference import DEFAULT_DOMAIN, Reference
 from runtime.image.registry.configuration import Registries
+from runtime.image.registry.errors import RegistryBlocked
 
 _DEFAULT_API_HOST: Final = f"registry-1.{DEFAULT_DOMAIN}"
 """Where the default domain's registry is: the one name that is not its own address."""
@@ -34,9 +35,11 @@ def endpoint(name: str, path: str, registries: Registries) -> Endpoint:
     """The registry `host[:port]` for a repository there.
 
     Plain HTTP is for hosts that are configured so, and for loopback. There it is tried first: a
-    first request carries nothing secret, and HTTPS takes longer to fail.
+    first request carries nothing secret, and HTTPS takes longer to fail. `RegistryBlocked`.
     """
     settings = registries.settings(name)
+    if settings.blocked:
+        raise RegistryBlocked(name)
     if settings.http is not None:
         schemes: tuple[str, ...] = ("http",) if settings.http else ("https",)
     elif is_loopback(name) and settings.ca is None and settings.client_cert is None:
@@ -49,12 +52,13 @@ def endpoint(name: str, path: str, registries: Registries) -> Endpoint:
 
 def endpoints(reference: Reference, registries: Registries) -> tuple[Endpoint, ...]:
     """Where an image is looked for: the mirrors of its registry, then that itself."""
+    last = endpoint(reference.domain, reference.path, registries)
     found = []
     for mirror in registries.settings(reference.domain).mirrors:
         host, _, prefix = mirror.partition("/")
         path = f"{prefix}/{reference.path}" if prefix else reference.path
         found.append(endpoint(host, path, registries))
-    return (*found, endpoint(reference.domain, reference.path, registries))
+    return (*found, last)
 
 
 def is_loopback(host: str) -> bool:

@@ -10,6 +10,7 @@
       UnsupportedImage         an image of a form that is not supported
       NoSuchPlatform           no image for the platform that is wanted
       CredentialsError         a file or program with credentials cannot be used
+      RegistryBlocked          registries.toml forbids to ask it
       ConfigurationError       registries.toml says something that makes no sense
       TransferCancelled        another transfer failed, or the user stopped it
 
@@ -101,6 +102,13 @@ class NoSuchPlatform(RegistryError):
             f"{name}: no image for {wanted}; there is {', '.join(platforms) or 'none at all'}",
             hint=f"--platform {platforms[0]}" if platforms else None,
         )
+
+
+class RegistryBlocked(RegistryError):
+    """A registry that is not to be asked for anything."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"{host}: registries.toml says that it is blocked")
 
 
 class CredentialsError(RegistryError):
