@@ -26,6 +26,7 @@ _COMMANDS = {
     "build": "builder.commands.build",
     "context": "builder.commands.context",
     "df": "builder.commands.df",
+    "doctor": "builder.commands.doctor",
     "explain": "builder.commands.explain",
     "fsck": "builder.commands.fsck",
     "history": "builder.commands.images",

@@ -1,0 +1,1 @@
+"""What this machine and this user can do, found out by doing it."""

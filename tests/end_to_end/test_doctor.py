@@ -1,0 +1,65 @@
+"""`lamina doctor` tells what works here, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from runtime.doctor.program import smallest_program
+from support.cli import LAMINA, Lamina
+
+
+@pytest.mark.namespaces
+def test_it_starts_a_container(private_lamina: Lamina, tmp_path: Path) -> None:
+    text = private_lamina("doctor").stdout
+    assert "ok       containers  started one as " in text
+    (containers,) = [
+        finding
+        for finding in json.loads(private_lamina("doctor", "--json").stdout)
+        if finding["name"] == "containers"
+    ]
+    assert containers["state"] == "works"
+    assert containers["needed"]
+    # The store was not there, and still is not.
+    assert not private_lamina.root.exists() or "lamina-doctor" not in str(
+        list(private_lamina.root.rglob("*"))
+    )
+    absent = tmp_path / "not" / "there"
+    lamina = Lamina(root=absent, temporary=private_lamina.temporary)
+    assert f"{absent}: " in lamina("doctor").stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_to(private_lamina: Lamina) -> None:
+    lamina = Lamina(root=Path("/proc/lamina"), temporary=private_lamina.temporary)
+    told = lamina("doctor", status=1).stdout
+    assert "MISSING  store       /proc cannot be written to" in told
+    assert "-> choose another place with --root or LAMINA_ROOT" in told
+
+
+@pytest.mark.namespaces
+def test_what_is_missing_is_said_with_its_remedy(tmp_path: Path) -> None:
+    """A root that maps to a single user, as some containers have it, can own no image's files."""
+    told = subprocess.run(
+        ["unshare", "--user", "--map-root-user", LAMINA, "--root", tmp_path, "doctor"],
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert told.returncode == 1, told.stdout + told.stderr
+    assert "MISSING  containers  a root with more than one user ID: " in told.stdout
+    assert "-> run as the plain user itself, outside of that namespace" in told.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_smallest_program_runs(tmp_path: Path) -> None:
+    program = smallest_program(os.uname().machine)
+    assert program is not None
+    path = tmp_path / "true"
+    path.write_bytes(program)
+    path.chmod(0o755)
+    assert subprocess.run([path]).returncode == 0
+    assert smallest_program("pdp11") is None
