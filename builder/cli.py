@@ -38,6 +38,7 @@ _COMMANDS = {
     "login": "builder.commands.login",
     "logout": "builder.commands.login",
     "parse": "builder.commands.parse",
+    "prune": "builder.commands.prune",
     "ps": "builder.commands.containers",
     "pull": "builder.commands.pull",
     "push": "builder.commands.push",

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from runtime.container import Container
-from runtime.image.store.measure import Amount
+from runtime.image.store.measure import Amount, total_of
 from runtime.image.store.usage import ImageUsage, LayerUsage, Survey
 
 
@@ -102,10 +102,3 @@ def rows(found: Found) -> list[Row]:
 
 def amount_of(layers: Iterable[LayerUsage]) -> Amount:
     return total_of(layer.amount for layer in layers)
-
-
-def total_of(amounts: Iterable[Amount]) -> Amount:
-    total = Amount()
-    for amount in amounts:
-        total += amount
-    return total

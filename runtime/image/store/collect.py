@@ -27,11 +27,12 @@ _NAME: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 class Collected:
     """What a collection took away, and the trees that are still to be removed.
 
-    `bytes` is exact for blobs; a tree counts as much as its tar. `postponed`: something that
-    nothing refers to is in use by another process.
+    `blobs` are those that belonged to no layer. `bytes` is exact for blobs; a tree counts as much
+    as its tar. `postponed`: something that nothing refers to is in use by another process.
     """
 
     layers: tuple[DiffID, ...]
+    blobs: tuple[Digest, ...]
     bytes: int
     trash: tuple[str, ...]
     postponed: bool
@@ -43,23 +44,31 @@ def collect(
     holds: Holds,
     new_name: Callable[[], str],
     only: Collection[DiffID] | None = None,
+    *,
+    forget_steps: bool = False,
 ) -> Collected:
     """Remove the layers that no image, record or lease refers to (of `only`, if given).
 
-    Without `only`, blobs that belong to nothing go as well. Trees are just moved to `trash`:
-    removing them takes long and needs no lock.
+    Without `only`, blobs that belong to nothing go as well. With `forget_steps` records are no
+    reason to keep a layer, and go with it. Trees are just moved to `trash`: removing them takes
+    long and needs no lock.
     """
-    layers = _unused_layers(paths, database, only)
+
+    def unused() -> set[DiffID]:
+        return _unused_layers(paths, database, only, forget_steps=forget_steps)
+
+    layers = unused()
     strays = _stray_blobs(paths, database) if only is None else set()
     with holds.taking(sorted(layers | strays)) as taken:
         # What is had alone gets no new reference; those it got until then are seen now.
-        gone = sorted(_unused_layers(paths, database, only).intersection(taken))
+        gone = sorted(unused().intersection(taken))
         blobs = sorted(_stray_blobs(paths, database).intersection(taken) & strays)
         size, trash = _remove(paths, database, new_name, gone, blobs)
     if only is None:
         size += sweep_partial(paths.partial)
     return Collected(
         layers=tuple(gone),
+        blobs=tuple(blobs),
         bytes=size,
         trash=tuple(trash),
         postponed=not (layers | strays).issubset(taken),
@@ -78,6 +87,7 @@ def _remove(
     with database.transaction():
         for diff_id in layers:
             freed += _tree_size(paths, database, diff_id)
+            database.execute("DELETE FROM records WHERE diff_id = ?", (diff_id,))
             database.execute("DELETE FROM layers WHERE diff_id = ?", (diff_id,))
             database.execute("DELETE FROM blobs WHERE diff_id = ?", (diff_id,))
         for digest in strays:
@@ -97,16 +107,16 @@ def _remove(
 
 
 def _unused_layers(
-    paths: Paths, database: Database, only: Collection[DiffID] | None
+    paths: Paths, database: Database, only: Collection[DiffID] | None, *, forget_steps: bool
 ) -> set[DiffID]:
     """Layers in any form, or with just a row, that nothing refers to."""
     rows = database.rows(
         "SELECT diff_id FROM layers UNION SELECT diff_id FROM blobs WHERE diff_id IS NOT NULL"
     )
     present = {DiffID(str(row[0])) for row in rows} | {DiffID(n) for n in named_in(paths.trees)}
+    records = "" if forget_steps else " UNION SELECT diff_id FROM records"
     rows = database.rows(
-        "SELECT diff_id FROM image_layers UNION SELECT diff_id FROM records"
-        " UNION SELECT diff_id FROM leases"
+        f"SELECT diff_id FROM image_layers UNION SELECT diff_id FROM leases{records}"
     )
     unused = present - {DiffID(str(row[0])) for row in rows}
     return unused if only is None else unused.intersection(only)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,8 +18,19 @@ class Amount:
     bytes: int = 0
     inodes: int = 0
 
+    def __sub__(self, other: Amount) -> Amount:
+        return Amount(bytes=self.bytes - other.bytes, inodes=self.inodes - other.inodes)
+
     def __add__(self, other: Amount) -> Amount:
         return Amount(bytes=self.bytes + other.bytes, inodes=self.inodes + other.inodes)
+
+
+def total_of(amounts: Iterable[Amount]) -> Amount:
+    """All of them together."""
+    total = Amount()
+    for amount in amounts:
+        total += amount
+    return total
 
 
 def measure(path: str) -> Amount:

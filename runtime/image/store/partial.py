@@ -132,8 +132,8 @@ def partial_blob(
         pause(_LOCK_SECONDS)
 
 
-def sweep_partial(directory: str) -> int:
-    """Remove what nobody has added to for days; how many bytes that were."""
+def sweep_partial(directory: str, kept_seconds: float = _KEPT_SECONDS) -> int:
+    """Remove what nobody has added to for days, or so long; how many bytes that were."""
     freed = 0
     with suppress(FileNotFoundError):
         for name in os.listdir(directory):
@@ -142,7 +142,7 @@ def sweep_partial(directory: str) -> int:
                 fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
                 try:
                     status = os.fstat(fd)
-                    if time.time() - status.st_mtime > _KEPT_SECONDS and _lock(fd, path):
+                    if time.time() - status.st_mtime >= kept_seconds and _lock(fd, path):
                         os.unlink(path)
                         freed += status.st_size
                 finally:
