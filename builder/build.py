@@ -34,6 +34,7 @@ from builder.sources.unpack import Unpacker
 from grammar.dockerignore import Patterns
 from grammar.lint import Finding
 from runtime.image.digest import DiffID, Digest
+from runtime.image.model import ImageConfig
 from runtime.image.platform import Platform, default_platform
 from runtime.image.reference import Reference
 from runtime.image.store.store import Store
@@ -41,6 +42,8 @@ from runtime.rootfs import RootFiles
 from runtime.sandbox.server import SandboxServer
 
 if TYPE_CHECKING:  # Imported by the builds that need them.
+    from builder.cache.work import Elsewhere
+    from builder.exchange.options import CacheFrom, CacheTo
     from builder.output.annotations import Annotation
     from builder.output.outputs import Output
 
@@ -52,6 +55,7 @@ class BuildRequest:
     `epoch` is SOURCE_DATE_EPOCH, where given; `platform` this machine's, where not. `layers`
     are the context's files if it was fetched; else they are in the directory `context`.
     `contexts` are named ones. Without `registries` no image is fetched, whatever `pull` says.
+    `cache_from` and `cache_to` are caches outside the store.
     """
 
     context: str
@@ -69,6 +73,8 @@ class BuildRequest:
     execute: ExecuteOptions = field(default_factory=ExecuteOptions)
     pull: PullPolicy = "missing"
     registries: Callable[[Emit], OpenSession] | None = None
+    cache_from: tuple[CacheFrom, ...] = ()
+    cache_to: tuple[CacheTo, ...] = ()
 
 
 def credentials(options: ExecuteOptions) -> Credentials:
@@ -206,20 +212,36 @@ def _carry_out(
             request.contexts,
         )
         stack.callback(inputs.save)
-        executor = Executor(
-            planned,
-            store=store,
-            sandbox=sandbox,
-            inputs=inputs,
-            unpacker=stack.enter_context(Unpacker(store)),
-            files=RootFiles(stack.enter_context(store.workspace())),
-            leftovers=stack.enter_context(Leftovers()),
-            options=request.execute,
-            emit=emit,
-        )
-        config = executor.execute()
-        image_id = store.put_image(config)
-    result = _result(request, store, image_id, emit)
+        unpacker = stack.enter_context(Unpacker(store))
+        files = RootFiles(stack.enter_context(store.workspace()))
+        leftovers = stack.enter_context(Leftovers())
+
+        def execute(elsewhere: Elsewhere | None) -> tuple[Executor, ImageConfig]:
+            executor = Executor(
+                planned,
+                store=store,
+                sandbox=sandbox,
+                inputs=inputs,
+                unpacker=unpacker,
+                files=files,
+                leftovers=leftovers,
+                options=request.execute,
+                emit=emit,
+                elsewhere=elsewhere,
+            )
+            return executor, executor.execute()
+
+        if not request.cache_from and not request.cache_to:
+            executor, config = execute(None)
+            result = _result(request, store, store.put_image(config), emit)
+        else:
+            from builder.exchange.exporting import export_caches
+            from builder.exchange.session import opened_exchange
+
+            exchange = stack.enter_context(opened_exchange(store, request.cache_from, emit))
+            executor, config = exchange.executed(execute, emit)
+            result = _result(request, store, store.put_image(config), emit)
+            export_caches(exchange, request.cache_to, config.diff_ids, emit)
     return Built(
         result=result, seen=inputs.seen(), images=images_used(planned), keys=executor.keys()
     )

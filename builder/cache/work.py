@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from builder.cache.keys import Key
 from builder.cache.listing import Listing
@@ -17,15 +18,30 @@ class Work:
     """A step, ready to be looked up or done.
 
     `key` names its result; `content_key`, where there is one, names it by content that has to
-    be read first, and is asked only if `key` is not known. `do` gives the step's layer, the empty
+    be read first, and is asked only if `key` is not known. `early_key`, the last to be asked, names
+    it by what it stands on. `do` gives the step's layer, the empty
     one if it changed nothing. `facts` and `listings` explain the key (`builder.events.StepKeyed`).
     """
 
     key: Key
     do: Callable[[], DiffID]
     content_key: Callable[[], Key] | None = None
+    early_key: Key | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     listings: Mapping[str, Listing] = field(default_factory=dict)
+
+
+class Elsewhere(Protocol):
+    """What other stores know of steps' results."""
+
+    def find(self, key: Key) -> tuple[DiffID, str] | None:
+        """The result of a key, whose layer may yet have to be fetched; and who knows it."""
+
+    def are_here(self, diff_ids: Iterable[DiffID]) -> bool:
+        """Whether none of these layers has to be fetched."""
+
+    def made(self, text: str, keys: tuple[Key, ...], diff_id: DiffID) -> None:
+        """Be told of a step's result, known before or not."""
 
 
 class Turns:

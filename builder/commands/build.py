@@ -39,6 +39,7 @@ from runtime.image.reference import Reference
 from runtime.image.store.store import Store
 
 if TYPE_CHECKING:  # Imported by the builds that need them.
+    from builder.exchange.options import CacheFrom, CacheTo
     from builder.execution.ulimits import Limit
     from builder.output.annotations import Annotation
     from builder.output.outputs import Output
@@ -163,6 +164,7 @@ def _failed_output(error: StepFailed, *, shown: bool) -> None:
 
 def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
     outputs, annotations = _outputs(options)
+    cache_from, cache_to = _caches(options)
     return BuildRequest(
         context=options["context"],
         source=source,
@@ -173,6 +175,8 @@ def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
         labels=tuple(key_value(label, "--label") for label in options["labels"]),
         outputs=outputs,
         annotations=annotations,
+        cache_from=cache_from,
+        cache_to=cache_to,
         platform=parse_platform(options["platforms"]),
         epoch=_epoch(),
         pull=options["pull_policy"] or ("always" if options["pull"] else "missing"),
@@ -213,6 +217,17 @@ def _outputs(options: dict[str, Any]) -> tuple[tuple[Output, ...], tuple[Annotat
         if sys.stdout.isatty():
             raise OptionError("refusing to write an archive to a terminal", hint="dest=FILE")
     return outputs, annotations
+
+
+def _caches(options: dict[str, Any]) -> tuple[tuple[CacheFrom, ...], tuple[CacheTo, ...]]:
+    if not options["cache_from"] and not options["cache_to"]:
+        return (), ()
+    from builder.exchange.options import parse_cache_from, parse_cache_to
+
+    return (
+        tuple(parse_cache_from(text) for text in options["cache_from"]),
+        tuple(parse_cache_to(text) for text in options["cache_to"]),
+    )
 
 
 def _authorities(options: dict[str, Any]) -> bytes | None:

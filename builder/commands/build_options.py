@@ -88,6 +88,11 @@ def cache_options(command: Decorated) -> Decorated:
         click.option("--no-cache", is_flag=True, help="Run every step, known or not."),
         click.option("--no-cache-filter", multiple=True, metavar="STAGE,…",
                      help="Run every step of these stages."),
+        click.option("--cache-from", "cache_from", multiple=True,
+                     metavar="type=local,src=DIR[,tag=T]", help="A cache to look results up in."),
+        click.option("--cache-to", "cache_to", multiple=True,
+                     metavar="type=local,dest=DIR[,mode=min|max]",
+                     help="Where to write what the build knows."),
         click.option("--expect-cached", is_flag=True,
                      help="Fail if a step has to run, and say why, instead of running it."),
         click.option("--explain", is_flag=True,
@@ -138,7 +143,6 @@ class Refused:
 
 _NO_LIMITS = "limits on the memory and processors of steps are not supported yet"
 _NO_ATTESTATIONS = "attestations are not supported yet"
-_NO_CACHES = "caches outside the store are not supported yet"
 _NOT_OFF = ("false", "0")
 
 REFUSED = (
@@ -156,8 +160,6 @@ REFUSED = (
     Refused(names=("--attest",), why=_NO_ATTESTATIONS),
     Refused(names=("--provenance",), why=_NO_ATTESTATIONS, harmless=_NOT_OFF),
     Refused(names=("--sbom",), why=_NO_ATTESTATIONS, harmless=_NOT_OFF),
-    Refused(names=("--cache-from",), why=_NO_CACHES),
-    Refused(names=("--cache-to",), why=_NO_CACHES),
     Refused(names=("--policy",), why="policies are not supported"),
     Refused(names=("--builder",), why="there is no daemon, and so no choice of builders"),
     Refused(names=("-D", "--debug"), value=False, why="there is no shell into failed steps yet"),

@@ -17,7 +17,7 @@ from typing import assert_never
 
 from builder.cache.keys import Key
 from builder.cache.layering import EMPTY_LAYER
-from builder.cache.work import Turns, Work
+from builder.cache.work import Elsewhere, Turns, Work
 from builder.errors import Cancelled, NotCached
 from builder.events import (
     BaseUsed,
@@ -31,6 +31,7 @@ from builder.events import (
 from builder.execution.copy_step import CopyRunner
 from builder.execution.leftovers import Leftovers
 from builder.execution.options import ExecuteOptions
+from builder.execution.places import places
 from builder.execution.run_step import RunRunner
 from builder.execution.workdir_step import WorkdirRunner
 from builder.plan.steps import (
@@ -64,10 +65,12 @@ _Keyed = Callable[[Key, bool], None]
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """A step's layer, and whether it was known."""
+    """A step's layer, and whether it was known, by whom, and by which keys."""
 
     diff_id: DiffID
     cached: bool
+    source: str = ""
+    keys: tuple[Key, ...] = ()
 
 
 class Executor:
@@ -85,15 +88,19 @@ class Executor:
         files: RootFiles,
         options: ExecuteOptions,
         emit: Emit,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._plan = plan
+        self._inputs = inputs
+        self._unpacker = unpacker
+        self._elsewhere = elsewhere
         self._store = store
         self._options = options
         self._emit = emit
         self._stopped = threading.Event()
         self._turns = Turns()
         self._results: dict[int, Future[ImageConfig]] = {s.index: Future() for s in plan.stages}
-        self._places = _places(plan)
+        self._places = places(plan)
         self._keys: list[str] = []
         self._run = RunRunner(
             store=store,
@@ -204,7 +211,9 @@ class Executor:
         work = self._copy.work(step, (), epoch=stage.epoch, span=stage.span)
         keyed = self._keyed(stage, -1, stage.text, work)
         refuse = partial(self._refuse_to_run, stage.text, stage.span)
-        diff_id = self._do(work, True, keyed, refuse).diff_id
+        result = self._do(work, True, keyed, refuse)
+        self._made(stage.text, result)
+        diff_id = result.diff_id
         start = replace(stage.config, diff_ids=(), history=())
         text = f"FROM {name} # build context"
         history = History(created=rfc3339(stage.epoch), created_by=text, comment=_COMMENT)
@@ -230,9 +239,14 @@ class Executor:
         try:
             if self._stopped.is_set():
                 raise Cancelled
-            work = self._work(stage, planned, layers, number)
-            keyed = self._keyed(stage, position, planned.text, work)
-            result = self._do(work, self._options.uses_cache(stage.name), keyed, start)
+            early = self._early_key(stage, planned, layers)
+            result = self._found_early(stage, planned, layers, early)
+            if result is None:
+                work = self._work(stage, planned, layers, number)
+                keyed = self._keyed(stage, position, planned.text, work)
+                use_cache = self._options.uses_cache(stage.name)
+                result = self._do(replace(work, early_key=early), use_cache, keyed, start)
+            self._made(planned.text, result, early)
         except BaseException as error:
             cancelled = isinstance(error, Cancelled | KeyboardInterrupt)
             if not started and not cancelled and not self._options.expect_cached:
@@ -247,12 +261,49 @@ class Executor:
             raise
         if result.cached:
             self._emit(
-                StepCached(number=number, label=label, text=planned.text, diff_id=result.diff_id)
+                StepCached(
+                    number=number,
+                    label=label,
+                    text=planned.text,
+                    diff_id=result.diff_id,
+                    source=result.source,
+                )
             )
         else:
             seconds = time.monotonic() - began
             self._emit(StepFinished(number=number, seconds=seconds, diff_id=result.diff_id))
         return result.diff_id
+
+    def _early_key(self, stage: PlannedStage, planned: PlannedStep, layers: Layers) -> Key | None:
+        """A key that needs none of the layers, where other stores ask or are asked."""
+        if self._elsewhere is None:
+            return None
+        from builder.execution.early_keys import early_key
+
+        return early_key(
+            planned,
+            layers,
+            epoch=stage.epoch,
+            inputs=self._inputs,
+            unpacker=self._unpacker,
+            layers_of=self._layers_of,
+        )
+
+    def _found_early(
+        self, stage: PlannedStage, planned: PlannedStep, layers: Layers, early: Key | None
+    ) -> StepResult | None:
+        """The result by the early key: only asked where the step's own key needs a fetch."""
+        if early is None or self._elsewhere is None or not self._options.uses_cache(stage.name):
+            return None
+        from builder.execution.early_keys import early_layers
+
+        needed = early_layers(planned, layers, self._inputs, self._layers_of)
+        return None if self._elsewhere.are_here(needed) else self._known(early)
+
+    def _made(self, text: str, result: StepResult, early: Key | None = None) -> None:
+        if self._elsewhere is not None:
+            keys = result.keys if early is None else (*result.keys, early)
+            self._elsewhere.made(text, keys, result.diff_id)
 
     def _refuse_to_run(self, text: str, span: Span) -> None:
         """`NotCached` if every step is expected to be known."""
@@ -313,44 +364,28 @@ class Executor:
                 keys.append(work.content_key())
                 keyed(keys[-1], use_cache)
                 known = self._known(keys[-1]) if use_cache else None
-                if known is not None:
+                if known is not None and self._store.has_layer(known.diff_id):
                     self._remember(work.key, known.diff_id)
+            if known is None and use_cache and work.early_key is not None:
+                known = self._known(work.early_key)
             self._keys += [key.digest for key in keys]
             if known is not None:
-                return known
+                return replace(known, keys=tuple(keys))
             start()
             began = time.monotonic()
             diff_id = work.do()
             seconds = time.monotonic() - began
             for key in keys:
                 self._remember(key, diff_id, seconds)
-            return StepResult(diff_id, cached=False)
+            return StepResult(diff_id, cached=False, keys=tuple(keys))
 
     def _known(self, key: Key) -> StepResult | None:
-        """An earlier result of the same key, if its layer is still there."""
+        """An earlier result of the same key: if its layer is still there, or can be fetched."""
         record = self._store.record(key.digest)
-        return None if record is None else StepResult(record.diff_id, cached=True)
+        if record is not None:
+            return StepResult(record.diff_id, cached=True)
+        found = None if self._elsewhere is None else self._elsewhere.find(key)
+        return None if found is None else StepResult(found[0], cached=True, source=found[1])
 
     def _remember(self, key: Key, diff_id: DiffID, seconds: float = 0) -> None:
         self._store.put_record(key.digest, key.kind, key.components, diff_id, seconds)
-
-
-def _places(plan: Plan) -> dict[tuple[int, int], tuple[int, str]]:
-    """For each stage and step (-1 is its FROM): a number in the build, and `build 2/5`.
-
-    As BuildKit counts: instructions that only change the config are not steps.
-    """
-    places: dict[tuple[int, int], tuple[int, str]] = {}
-    number = 0
-    for stage in plan.stages:
-        positions = [-1]
-        positions += [n for n, s in enumerate(stage.steps) if not isinstance(s.step, ConfigStep)]
-        name = f"{stage.name} " if len(plan.stages) > 1 or not _unnamed(stage) else ""
-        for count, position in enumerate(positions, 1):
-            number += 1
-            places[stage.index, position] = (number, f"{name}{count}/{len(positions)}")
-    return places
-
-
-def _unnamed(stage: PlannedStage) -> bool:
-    return stage.name == f"stage-{stage.index}"

@@ -499,19 +499,6 @@ def test_a_record_is_found_while_its_layer_is_there(store: Store) -> None:
     assert store.record("key") is None
 
 
-def test_the_records_that_were_used_last_come_first(store: Store) -> None:
-    layer = add_tree(store)
-    for number in range(5):
-        store.put_record(f"key{number}", "run", {}, layer)
-    store.put_record("other", "copy", {}, layer)
-    rows = database(store)
-    rows.execute("UPDATE records SET last_used = 1000 + substr(key, 4) WHERE kind = 'run'")
-    rows.close()
-    assert [record.key for record in store.recent_records("run", 2)] == ["key4", "key3"]
-    store.record("key0")
-    assert store.recent_records("run", 1)[0].key == "key0"
-
-
 def test_memos_are_remembered_by_kind_and_key(store: Store) -> None:
     assert store.get_memo("stat", "a") is None
     store.put_memo("stat", "a", b"\0\1")

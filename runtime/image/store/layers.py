@@ -70,6 +70,7 @@ class Layers:
         self._holds = holds
         self._new_name = new_name
         self._trees = Trees(paths, database, new_name)
+        self.provider: Callable[[DiffID], None] | None = None
 
     def has(self, diff_id: DiffID) -> bool:
         """Whether a layer is there in any form. Then it stays while we have the store open."""
@@ -146,7 +147,7 @@ class Layers:
         """
         from runtime.image.layer.view import TarForm, TreeForm
 
-        self._holds.hold(diff_id)
+        self._want(diff_id)
         if self._has_tree(diff_id) and not self._trees.is_lossy(diff_id):
             return TreeForm(self._paths.tree(diff_id))
         raw = self._paths.blob(diff_id)
@@ -162,7 +163,7 @@ class Layers:
 
     def tree(self, diff_id: DiffID) -> str:
         """The path of the layer's tree, which is made from a blob if it has to be."""
-        self._holds.hold(diff_id)
+        self._want(diff_id)
         if not self._trees.is_trusted(diff_id):
             with self._locked(diff_id):
                 if not self._trees.check(diff_id):
@@ -176,7 +177,7 @@ class Layers:
         """
         from runtime.image.layer.compression import compressor_id
 
-        self._holds.hold(diff_id)
+        self._want(diff_id)
         media_type = _media_type(compression)
         compressor = compressor_id(compression)
         found = self._find_blob(diff_id, media_type, compressor)
@@ -190,6 +191,12 @@ class Layers:
     def forget(self) -> None:
         """To be said before layers are removed."""
         self._trees.forget()
+
+    def _want(self, diff_id: DiffID) -> None:
+        """Hold a layer, and have it brought if it is not here and somebody can."""
+        self._holds.hold(diff_id)
+        if self.provider is not None and not self.has(diff_id):
+            self.provider(diff_id)
 
     def _locked(self, diff_id: DiffID) -> AbstractContextManager[None]:
         return locked(self._paths.lock, layer_lock(diff_id))

@@ -57,14 +57,6 @@ class Records:
             self._database.execute("UPDATE records SET last_used = ? WHERE key = ?", (now, key))
         return record
 
-    def recent_records(self, kind: str, limit: int) -> list[Record]:
-        """The records of a kind that were used last, newest first: what a miss is compared with."""
-        rows = self._database.rows(
-            f"SELECT {_COLUMNS} FROM records WHERE kind = ? ORDER BY last_used DESC, key LIMIT ?",
-            (kind, limit),
-        )
-        return [_record(row) for row in rows]
-
     def put_record(
         self,
         key: str,

@@ -144,6 +144,15 @@ class Store:
 
     # Layers: see `runtime.image.store.layers`.
 
+    @contextmanager
+    def providing(self, provider: Callable[[DiffID], None]) -> Iterator[None]:
+        """Meanwhile a layer that is asked for and not here is `provider`'s to bring, if it can."""
+        self._layers.provider = provider
+        try:
+            yield
+        finally:
+            self._layers.provider = None
+
     def has_layer(self, diff_id: DiffID) -> bool:
         return self._layers.has(diff_id)
 
@@ -256,9 +265,6 @@ class Store:
 
     def record(self, key: str) -> Record | None:
         return self._records.record(key)
-
-    def recent_records(self, kind: str, limit: int) -> list[Record]:
-        return self._records.recent_records(kind, limit)
 
     def put_record(
         self,

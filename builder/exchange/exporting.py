@@ -1,0 +1,143 @@
+"""Caches that leave: the records of a build, and the layers that the other side lacks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from builder.cache.keys import Key
+from builder.cache.layering import EMPTY_LAYER
+from builder.errors import BuildError
+from builder.events import Emit, Exported, Noticed
+from builder.exchange.folder import FolderTarget
+from builder.exchange.format import BlobTarget, CacheContent, CacheRecord, write_cache
+from builder.exchange.options import CacheTo
+from builder.exchange.session import Exchange, LayerUnusable
+from runtime.image.digest import DiffID, Digest
+from runtime.image.errors import ImageError
+from runtime.image.layer.compression import Compression
+from runtime.image.manifest import Descriptor
+from runtime.image.store.store import Store
+
+_COMPRESSIONS = {
+    "gzip": Compression.GZIP,
+    "zstd": Compression.ZSTD,
+    "uncompressed": Compression.UNCOMPRESSED,
+}
+_MOST_TEXT = 200
+_CHUNK = 1 << 20
+
+
+class CacheNotExported(BuildError):
+    """A cache that could not be written; the image is there all the same."""
+
+
+def export_caches(
+    exchange: Exchange, wanted: Sequence[CacheTo], image: Sequence[DiffID], emit: Emit
+) -> None:
+    """Write what the build knows to every place that is wanted; `image` are the result's layers.
+
+    `CacheNotExported`, unless the place says that errors do not matter.
+    """
+    for each in wanted:
+        began = time.monotonic()
+        try:
+            target = FolderTarget(each)
+            kept = None if each.mode == "max" else frozenset(image)
+            export_cache(exchange, target, kept, _COMPRESSIONS[each.compression])
+        except (ImageError, LayerUnusable, OSError) as error:
+            why = str(error)
+            if not each.ignore_error:
+                raise CacheNotExported(
+                    f"cannot write the cache to {each.directory}: {why}",
+                    hint="the image is built; ignore-error=true makes this a warning",
+                ) from error
+            emit(Noticed(message=f"the cache is not written to {each.directory}: {why}"))
+        else:
+            seconds = time.monotonic() - began
+            emit(Exported(what=f"writing the cache to {each.directory}", seconds=seconds))
+
+
+def export_cache(
+    exchange: Exchange,
+    target: BlobTarget,
+    kept: frozenset[DiffID] | None,
+    compression: Compression,
+) -> Descriptor:
+    """Write the build's records and the layers they name, of `kept` only where that is given.
+
+    The blobs that the target has are not sent, nor fetched from where they came.
+    """
+    records = tuple(_records(exchange))
+    # Sorted, as stages end in any order: what has not changed is the same cache.
+    needed = sorted({record.diff_id for record in records} - {EMPTY_LAYER})
+    layers: dict[DiffID, Descriptor] = {}
+    for diff_id in needed:
+        if kept is None or diff_id in kept:
+            descriptor = _send(exchange, target, diff_id, compression)
+            if descriptor is not None:
+                layers[diff_id] = descriptor
+    return write_cache(target, CacheContent(records=records, layers=layers))
+
+
+def _send(
+    exchange: Exchange, target: BlobTarget, diff_id: DiffID, compression: Compression
+) -> Descriptor | None:
+    """Have a layer's blob at the target; `None` for a layer that another cache knows and lacks."""
+    store = exchange.store
+    if not store.has_layer(diff_id):
+        blob = exchange.blob(diff_id)
+        if blob is None:
+            return None
+        if target.has(blob):
+            return blob
+    blob = store.blob(diff_id, compression)
+    if not target.has(blob):
+        target.put(blob, _chunks(store, blob.digest))
+    return blob
+
+
+def _chunks(store: Store, digest: Digest) -> Iterator[bytes]:
+    fd = os.open(store.blob_path(digest), os.O_RDONLY | os.O_CLOEXEC)
+    with open(fd, "rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+def _records(exchange: Exchange) -> Iterator[CacheRecord]:
+    seen: set[str] = set()
+    for made in exchange.steps():
+        for key in made.keys:
+            if key.digest not in seen:
+                seen.add(key.digest)
+                known = exchange.store.record(key.digest)
+                yield CacheRecord(
+                    key=key.digest,
+                    kind=key.kind,
+                    diff_id=made.diff_id,
+                    text=made.text[:_MOST_TEXT],
+                    components=tuple(sorted(component_digests(key).items())),
+                    created=known.created if known is not None else int(time.time()),
+                )
+
+
+def component_digests(key: Key) -> dict[str, str]:
+    """A key's components as digests; of environment variables, one for each."""
+    found: dict[str, str] = {}
+    for name, value in key.components.items():
+        if name == "environment":
+            pairs: Sequence[Any] = json.loads(value)
+            for variable, text in pairs:
+                found[f"environment {variable}"] = _short(variable, text)
+        else:
+            found[name] = _short(name, value)
+    return found
+
+
+def _short(name: str, value: str) -> str:
+    data = f"{name}\0{value}".encode("utf-8", "surrogateescape")
+    return hashlib.sha256(data).hexdigest()[:16]
