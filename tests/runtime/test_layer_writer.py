@@ -65,12 +65,12 @@ def test_part_of_a_file(tmp_path: Path) -> None:
     assert written([entry], tmp_path / "1") == written([regular(b"a", b"CONTENT")], tmp_path / "2")
 
 
-def test_relative_source(tmp_path: Path) -> None:
+def test_open_source(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"hello")
-    fd = os.open(tmp_path, os.O_RDONLY)
+    fd = os.open(tmp_path / "x", os.O_RDONLY)
     try:
-        entry = replace(regular(b"a", b"hello"), content=FileSource(b"x", dir_fd=fd))
-        written([entry], tmp_path / "tar")
+        entry = replace(regular(b"a", b"hello"), content=FileSource(b"nowhere", fd=fd))
+        assert write_layer([entry], None) == write_layer([regular(b"a", b"hello")], None)
     finally:
         os.close(fd)
 

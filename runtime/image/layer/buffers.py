@@ -96,19 +96,24 @@ class Fanout:
         if count:
             self.put(_ZEROS[:count])
 
-    def read_small(self, fd: int, size: int) -> int:
-        """Append a file of `size` bytes if one read can do it.
+    def put_file(self, header: bytes, fd: int, size: int) -> int:
+        """Append a header and a file of `size` bytes, padded, if one read can do it.
 
-        Returns what there was: `size`, or fewer, or more (then `size` plus one). Nothing has
-        been appended unless it is `size`. -1 if it does not fit in the current buffer.
+        Returns what there was of the file: `size`, or fewer, or more (then `size` plus one).
+        Nothing has been appended unless it is `size`. -1 if it does not fit in the current
+        buffer.
         """
-        start = self._position
+        start = self._position + len(header)
         end = start + size
-        if end >= SIZE:
+        if end + 512 > SIZE:
             return -1
-        count = os.readv(fd, (self._data[start : end + 1],))
+        data = self._data
+        count = os.readv(fd, (data[start : end + 1],))
         if count == size:
-            self._position = end
+            data[self._position : start] = header
+            padding = -size % 512
+            data[end : end + padding] = _ZEROS[:padding]
+            self._position = end + padding
         return count
 
     def read(self, fd: int, size: int) -> int:

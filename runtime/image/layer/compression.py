@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from runtime.image.digest import Digest
 from runtime.image.layer.buffers import Fanout, writer
+from runtime.image.layer.memory import keep_freed_memory
 
 _ISAL_LEVEL: Final = 1
 _ZLIB_LEVEL: Final = 6
@@ -77,28 +78,35 @@ def compress_blob(source: int | str, out_fd: int, compression: Compression) -> t
 class CompressedBlob:
     """What `compressing` gives: `feed` takes the input, `digest` and `size` are known after it."""
 
-    def __init__(self, compressor: _Compressor, out: Fanout) -> None:
+    def __init__(self, compressor: _Compressor, out_fd: int) -> None:
         self._compressor = compressor
-        self._out = out
+        self._write = writer(out_fd)
+        self._sum = hashlib.sha256()
         self.digest = Digest("")
         self.size = 0
 
     def feed(self, data: memoryview) -> None:
         """Compress what a `Fanout` hands out; always a full buffer, except for the last."""
-        self._out.put(self._compressor.compress(data))
+        # What comes out is still in the processor's cache: no other thread would be quicker.
+        self._put(self._compressor.compress(data))
+
+    def finish(self) -> None:
+        self._put(self._compressor.flush())
+        self.digest = Digest("sha256:" + self._sum.hexdigest())
+
+    def _put(self, compressed: bytes) -> None:
+        self._sum.update(compressed)
+        self._write(memoryview(compressed))
+        self.size += len(compressed)
 
 
 @contextmanager
 def compressing(out_fd: int, compression: Compression) -> Iterator[CompressedBlob]:
     """A compressed blob in the making, written to `out_fd`."""
-    compressor = _compressor(compression)
-    digest = hashlib.sha256()
-    with Fanout(digest.update, writer(out_fd)) as out:
-        blob = CompressedBlob(compressor, out)
-        yield blob
-        out.put(compressor.flush())
-    blob.digest = Digest("sha256:" + digest.hexdigest())
-    blob.size = out.size
+    keep_freed_memory()
+    blob = CompressedBlob(_compressor(compression), out_fd)
+    yield blob
+    blob.finish()
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from typing import IO, Final, Protocol, cast
 
 from runtime.image.errors import LayerError
 from runtime.image.layer.compression import opened
+from runtime.image.layer.memory import keep_freed_memory
 
 _CHUNK: Final = 1 << 20
 _FEED: Final = 1 << 18  # of compressed input; it becomes about a chunk
@@ -53,6 +54,7 @@ def open_decompressed(
     or closed; a descriptor that was given stays open. `LayerError` if the compressed data are
     corrupt or cut off, or give more than `growth` allows.
     """
+    keep_freed_memory()
     if callable(source):
         with _in_thread(lambda _: _decompressed(source, growth)) as chunks:
             yield from chunks
@@ -75,14 +77,16 @@ class _Channel:
     def __init__(self, stop: int) -> None:
         self._stop = stop
         self._stopped = False
-        self._room = threading.Semaphore(_AHEAD)
         self._queue: SimpleQueue[bytes | None] = SimpleQueue()
         self._error: BaseException | None = None
+        self._room: SimpleQueue[None] = SimpleQueue()  # a semaphore, at a tenth of the price
+        for _ in range(_AHEAD):
+            self._room.put(None)
 
     def run(self, produce: Callable[[int], Iterator[bytes]]) -> None:
         try:
             for chunk in produce(self._stop):
-                self._room.acquire()
+                self._room.get()
                 if self._stopped:
                     return
                 self._queue.put(chunk)
@@ -93,14 +97,14 @@ class _Channel:
 
     def chunks(self) -> Iterator[bytes]:
         while (chunk := self._queue.get()) is not None:
-            self._room.release()
+            self._room.put(None)
             yield chunk
         if self._error is not None:
             raise self._error
 
     def stop(self) -> None:
         self._stopped = True
-        self._room.release()
+        self._room.put(None)
         os.eventfd_write(self._stop, 1)
 
 

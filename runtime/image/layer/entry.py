@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 
 class Kind(Enum):
@@ -27,18 +28,24 @@ class Kind(Enum):
     """The directory's content in the layers below is hidden."""
 
 
+FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+"""To read a regular file: never through a link, never waiting for what is no such file."""
+
+
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """Where a regular file's bytes are: `path` (relative to `dir_fd`, if given) from `offset`."""
+    """Where a regular file's bytes are: `path` from `offset`.
+
+    `fd` is the file, open at its first byte, if who gave this has it open just now.
+    """
 
     path: bytes
     offset: int = 0
-    dir_fd: int | None = None
+    fd: int | None = None
 
     def open(self) -> int:
         """A file descriptor at the first byte; the caller closes it. Never follows a link."""
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        fd = os.open(self.path, flags, dir_fd=self.dir_fd)
+        fd = os.open(self.path, FILE_FLAGS)
         if self.offset:
             os.lseek(fd, self.offset, os.SEEK_SET)
         return fd

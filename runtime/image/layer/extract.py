@@ -140,12 +140,12 @@ class _Extractor:
 
     def _apply(self, entry: Entry, body: Body) -> None:
         kind = entry.kind
+        above, _, name = entry.path.rpartition(b"/")
         if kind is Kind.OPAQUE:
             if entry.path:  # there is nothing above a root that could hide what is below it
                 set_opaque(self._directory(entry.path)[0])
             return
-        above, _, name = entry.path.rpartition(b"/")
-        parent, real = self._directory(above)
+        parent, real = self._open.get(above) or self._directory(above)
         if kind is Kind.REGULAR:
             self._make_file(entry, body, name, parent)
         elif kind is Kind.DIRECTORY:

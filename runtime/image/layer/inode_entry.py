@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from runtime.image.layer.entry import Entry, FileSource, Kind
+from runtime.image.layer.entry import Content, Entry, FileSource, Kind
 from runtime.image.layer.overlay_marks import (
     is_whiteout_device,
     is_whiteout_file,
@@ -24,9 +24,12 @@ def is_whiteout(real: bytes, status: os.stat_result) -> bool:
 
 
 def directory_entry(
-    path: bytes, real: bytes, status: os.stat_result, mtime: int | None, names: list[str]
+    path: bytes, place: bytes | int, status: os.stat_result, mtime: int | None, names: list[str]
 ) -> Entry:
-    """The entry at `path` for the directory at `real`, which has the attributes `names`."""
+    """The entry at `path` for the directory at `place`, which has the attributes `names`.
+
+    Here as below, a place is a path or a file descriptor.
+    """
     return Entry(
         path=path,
         kind=Kind.DIRECTORY,
@@ -34,48 +37,59 @@ def directory_entry(
         uid=status.st_uid,
         gid=status.st_gid,
         mtime=status.st_mtime_ns // _SECOND if mtime is None else mtime,
-        xattrs=kept_xattrs(real, names) if names else (),
+        xattrs=kept_xattrs(place, names) if names else (),
     )
 
 
-def file_entry(
-    path: bytes, real: bytes, status: os.stat_result, mtime: int | None = None
-) -> Entry | None:
-    """The entry at `path` for a file, link or device at `real`; `None` for a socket.
+def file_entry(path: bytes, real: bytes, status: os.stat_result) -> Entry | None:
+    """The entry at `path` for a file, link or device at `real`; `None` for a socket."""
+    if stat.S_ISREG(status.st_mode):
+        return regular_entry(path, real, status, None, FileSource(real) if status.st_size else b"")
+    target = os.readlink(real) if stat.S_ISLNK(status.st_mode) else b""
+    return special_entry(path, status, None, target)
 
-    A regular file with several names has an `inode`.
-    """
-    mode = status.st_mode
-    kind, size, target = Kind.REGULAR, 0, b""
-    content: bytes | FileSource = b""
-    names: list[str] = []
-    if stat.S_ISREG(mode):
-        size = status.st_size
-        if size:
-            content = FileSource(real)
-        names = xattr_names(real)
-    elif stat.S_ISLNK(mode):
-        kind, target = Kind.SYMLINK, os.readlink(real)
-    elif stat.S_ISCHR(mode):
-        kind = Kind.CHARACTER
-    elif stat.S_ISBLK(mode):
-        kind = Kind.BLOCK
-    elif stat.S_ISFIFO(mode):
-        kind = Kind.FIFO
-    else:
-        return None
-    regular = kind is Kind.REGULAR
+
+def regular_entry(
+    path: bytes, place: bytes | int, status: os.stat_result, mtime: int | None, content: Content
+) -> Entry:
+    """The entry at `path` for a regular file; with several names it has an `inode`."""
+    names = xattr_names(place)
     return Entry(
         path=path,
-        kind=kind,
-        mode=mode & 0o7777,
+        kind=Kind.REGULAR,
+        mode=status.st_mode & 0o7777,
         uid=status.st_uid,
         gid=status.st_gid,
         mtime=status.st_mtime_ns // _SECOND if mtime is None else mtime,
-        size=size,
-        target=target,
-        rdev=0 if regular else status.st_rdev,
-        xattrs=kept_xattrs(real, names) if names else (),
+        size=status.st_size,
+        xattrs=kept_xattrs(place, names) if names else (),
         content=content,
-        inode=(status.st_dev, status.st_ino) if regular and status.st_nlink > 1 else None,
+        inode=(status.st_dev, status.st_ino) if status.st_nlink > 1 else None,
+    )
+
+
+def special_entry(
+    path: bytes, status: os.stat_result, mtime: int | None, target: bytes
+) -> Entry | None:
+    """The entry at `path` for a link to `target`, a device or a fifo; `None` for a socket."""
+    match stat.S_IFMT(status.st_mode):
+        case stat.S_IFLNK:
+            kind = Kind.SYMLINK
+        case stat.S_IFCHR:
+            kind = Kind.CHARACTER
+        case stat.S_IFBLK:
+            kind = Kind.BLOCK
+        case stat.S_IFIFO:
+            kind = Kind.FIFO
+        case _:
+            return None
+    return Entry(
+        path=path,
+        kind=kind,
+        mode=status.st_mode & 0o7777,
+        uid=status.st_uid,
+        gid=status.st_gid,
+        mtime=status.st_mtime_ns // _SECOND if mtime is None else mtime,
+        target=target,
+        rdev=status.st_rdev,
     )

@@ -11,9 +11,15 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from runtime.image.layer.entry import Entry, Kind
-from runtime.image.layer.in_root import remove
-from runtime.image.layer.inode_entry import directory_entry, file_entry, is_whiteout
+from runtime.image.errors import LayerError
+from runtime.image.layer.entry import FILE_FLAGS, Entry, FileSource, Kind
+from runtime.image.layer.in_root import DIRECTORY_FLAGS, remove
+from runtime.image.layer.inode_entry import (
+    directory_entry,
+    is_whiteout,
+    regular_entry,
+    special_entry,
+)
 from runtime.image.layer.overlay_marks import is_opaque, xattr_names
 from runtime.image.layer.writer import LayerSum, link_to, write_layer
 
@@ -22,7 +28,7 @@ Drop = Callable[[bytes], bool]
 
 _REMOVED: Final = 1
 _PRESENT: Final = 2
-_LONG: Final = 3500  # of PATH_MAX's 4096; a name has up to 255
+_KEPT_OPEN: Final = 48
 _Found = tuple[int, bytes, os.stat_result]
 
 
@@ -63,103 +69,137 @@ def scan_tree(
     """What is in a tree, in canonical order; the root itself is not an entry.
 
     Whiteouts and opaque directories are recognised in every form overlayfs has. Times are
-    `mtime` if that is given. Sockets are left out. The content of an entry whose path is longer
-    than about 3,500 bytes can only be read before the next entry is asked for.
+    `mtime` if that is given. Sockets are left out. A file is open until the next entry is asked
+    for: entries that were kept for later must not be written. Any depth takes a few dozen
+    descriptors.
     """
     first: dict[tuple[int, int], bytes] = {}
-    root = _Directory(os.fsencode(tree), b"", None)
-    stack = [root]
+    top = os.fsencode(tree) + b"/"
+    stack = [_Directory(os.open(tree, DIRECTORY_FLAGS), b"")]
     try:
-        root.list(drop, settle)
+        stack[0].list(drop, settle)
         while stack:
             directory = stack[-1]
             found = next(directory.found, None)
             if found is None:
-                if settle:
-                    directory.set_time(mtime)
-                stack.pop().close()
+                _leave(stack, mtime if settle else None)
                 continue
             state, name, status = found
             path = directory.prefix + name
-            real = directory.real + b"/" + name
+            kind = stat.S_IFMT(status.st_mode)
             if state is _REMOVED:
                 yield Entry(path=path, kind=Kind.WHITEOUT, mode=0)
-                continue
-            if not stat.S_ISDIR(status.st_mode):
-                entry = file_entry(path, real, status, mtime)
-                if entry is not None:
+            elif kind == stat.S_IFREG:
+                fd = os.open(name, FILE_FLAGS, dir_fd=directory.fd)
+                try:
+                    content = FileSource(top + path, fd=fd) if status.st_size else b""
+                    entry = regular_entry(path, fd, status, mtime, content)
                     if settle:
-                        _set_time(real, mtime)
+                        _set_time(fd, mtime)
                     if entry.inode is not None:
                         place = first.setdefault(entry.inode, path)
                         if place != path:
                             entry = link_to(entry, path, place)
                     yield entry
-                continue
-            names = xattr_names(real)
-            yield directory_entry(path, real, status, mtime, names)
-            if names and is_opaque(real, names):
-                yield Entry(path=path, kind=Kind.OPAQUE, mode=0)
-            below = _Directory(real, path + b"/", directory)
-            stack.append(below)
-            below.list(drop, settle)
+                finally:
+                    os.close(fd)
+            elif kind == stat.S_IFDIR:
+                below = _enter(stack, name, path)
+                names = xattr_names(below.fd)
+                yield directory_entry(path, below.fd, status, mtime, names)
+                if names and is_opaque(below.fd, names):
+                    yield Entry(path=path, kind=Kind.OPAQUE, mode=0)
+                below.list(drop, settle)
+            else:
+                target = directory.link(name) if kind == stat.S_IFLNK else b""
+                other = special_entry(path, status, mtime, target)
+                if settle:
+                    directory.set_time(name, mtime)
+                if other is not None:
+                    yield other
     finally:
         for directory in stack:
             directory.close()
 
 
 class _Directory:
-    """A directory in the middle of the walk."""
+    """A directory in the middle of the walk; `fd` is -1 while it is far above."""
 
-    __slots__ = ("_fd", "found", "prefix", "real")
+    __slots__ = ("_identity", "fd", "found", "prefix")
 
-    def __init__(self, real: bytes, prefix: bytes, above: _Directory | None) -> None:
-        self._fd: int | None = None
+    def __init__(self, fd: int, prefix: bytes) -> None:
+        self.fd = fd
         self.found: Iterator[_Found] = iter(())
         self.prefix = prefix
-        self.real = real
-        if len(real) > _LONG and above is not None:
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._fd = os.open(real, flags)
-            self.real = b"/proc/self/fd/%d" % self._fd
+        self._identity = (0, 0)
 
     def list(self, drop: Drop, settle: bool) -> None:
         """Fill `found`: whiteouts first, then the rest by name."""
         found: list[_Found] = []
         prefix = self.prefix
-        with os.scandir(self.real) as items:
+        with os.scandir(self.fd) as items:
             for item in items:
-                name = item.name
+                name = os.fsencode(item.name)
                 if drop is not keep_everything and drop(prefix + name):
                     if settle:
-                        self._remove(name)
+                        remove(name, self.fd)
                     continue
                 status = item.stat(follow_symlinks=False)
-                state = _REMOVED if is_whiteout(item.path, status) else _PRESENT
+                state = _REMOVED if self._is_whiteout(name, status) else _PRESENT
                 found.append((state, name, status))
         found.sort()
         self.found = iter(found)
 
-    def _remove(self, name: bytes) -> None:
-        fd = os.open(self.real, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            remove(name, fd)
-        finally:
-            os.close(fd)
+    def _is_whiteout(self, name: bytes, status: os.stat_result) -> bool:
+        if status.st_size or status.st_rdev:
+            return False
+        return is_whiteout(b"/proc/self/fd/%d/%b" % (self.fd, name), status)
 
-    def set_time(self, mtime: int | None) -> None:
-        if self._fd is None:
-            _set_time(self.real, mtime)
-        elif mtime is not None:
-            os.utime(self._fd, ns=(mtime * 10**9, mtime * 10**9))
+    def link(self, name: bytes) -> bytes:
+        """The target of a link."""
+        return os.readlink(name, dir_fd=self.fd)
+
+    def set_time(self, name: bytes, mtime: int | None) -> None:
+        """Set the time of something that is not opened."""
+        if mtime is not None:
+            time = mtime * 10**9
+            os.utime(name, ns=(time, time), dir_fd=self.fd, follow_symlinks=False)
+
+    def rest(self) -> None:
+        """Close it for now."""
+        status = os.fstat(self.fd)
+        self._identity = (status.st_dev, status.st_ino)
+        self.close()
+
+    def resume(self, below: int) -> None:
+        """Open it again, from a directory in it."""
+        self.fd = os.open("..", DIRECTORY_FLAGS, dir_fd=below)
+        status = os.fstat(self.fd)
+        if self._identity != (status.st_dev, status.st_ino):
+            raise LayerError(os.fsdecode(self.prefix), "the tree was changed while it was read")
 
     def close(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
 
-def _set_time(real: bytes, mtime: int | None) -> None:
+def _enter(stack: list[_Directory], name: bytes, path: bytes) -> _Directory:
+    below = _Directory(os.open(name, DIRECTORY_FLAGS, dir_fd=stack[-1].fd), path + b"/")
+    stack.append(below)
+    if len(stack) > _KEPT_OPEN:
+        stack[-_KEPT_OPEN].rest()
+    return below
+
+
+def _leave(stack: list[_Directory], mtime: int | None) -> None:
+    done = stack[-1]
+    _set_time(done.fd, mtime)
+    if len(stack) > 1 and stack[-2].fd < 0:
+        stack[-2].resume(done.fd)
+    stack.pop().close()
+
+
+def _set_time(fd: int, mtime: int | None) -> None:
     if mtime is not None:
-        time = mtime * 10**9
-        os.utime(real, ns=(time, time), follow_symlinks=False)
+        os.utime(fd, ns=(mtime * 10**9, mtime * 10**9))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Self
 
+from runtime.image.errors import LayerError
 from runtime.image.layer.entry import Content, Entry, FileSource, Kind
 from runtime.image.layer.overlay_marks import META_PREFIX, OPAQUE_NAME, WHITEOUT_PREFIX, is_kept
 from runtime.image.layer.tar_fields import (
@@ -167,7 +168,15 @@ class _Parser:
             )
         if typeflag == b"\0" and name.endswith(b"/"):
             kind, length = Kind.DIRECTORY, 0  # as tars were before there was a type for them
-        self._check(name, length, owner, group, time)
+        self._size += length
+        if (
+            b"\0" in name
+            or not 0 <= length <= self._size <= self._limits.size
+            or not 0 <= owner <= _LARGEST_ID
+            or not 0 <= group <= _LARGEST_ID
+            or not -_LATEST <= time <= _LATEST
+        ):
+            raise self._excess(name, length, owner, group, time)
         path = path_of(name, name, self._limits.path, self._limits.name + len(WHITEOUT_PREFIX))
         rdev = 0
         if linking:
@@ -245,17 +254,15 @@ class _Parser:
                 time = decimal(value, name, "mtime")
         return length, owner, group, time, tuple(sorted(xattrs))
 
-    def _check(self, name: bytes, length: int, owner: int, group: int, time: int) -> None:
-        limits = self._limits
+    def _excess(self, name: bytes, length: int, owner: int, group: int, time: int) -> LayerError:
+        """What of these no member can have."""
         if b"\0" in name:
-            raise refusal(name, "its path contains a NUL")
-        self._size += length
-        if length < 0 or self._size > limits.size:
-            raise refusal(name, f"the content is more than {limits.size} bytes")
+            return refusal(name, "its path contains a NUL")
+        if length < 0 or self._size > self._limits.size:
+            return refusal(name, f"the content is more than {self._limits.size} bytes")
         if not 0 <= owner <= _LARGEST_ID or not 0 <= group <= _LARGEST_ID:
-            raise refusal(name, f"no owner can be {owner}:{group}")
-        if not -_LATEST <= time <= _LATEST:
-            raise refusal(name, f"no time can be {time}")
+            return refusal(name, f"no owner can be {owner}:{group}")
+        return refusal(name, f"no time can be {time}")
 
     def _target(self, kind: Kind, name: bytes, target: bytes) -> bytes:
         if not target or b"\0" in target or len(target) >= self._limits.path:
@@ -330,7 +337,7 @@ class TarReader:
         entry = self._parser.next()
         if entry is None:
             raise StopIteration
-        body.begin(entry)
+        body.begin(entry.path, entry.size)
         return entry, body
 
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from runtime.image.layer.entry import Entry
 from runtime.image.layer.tar_fields import refusal
 from runtime.image.layer.tar_header import BLOCK
 
@@ -24,30 +23,34 @@ class Source(Protocol):
 class Chunks:
     """A tar that comes in pieces of any size."""
 
+    __slots__ = ("_chunks", "_end", "_offset", "_view")
+
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)
         self._view = memoryview(b"")
         self._offset = 0
+        self._end = 0
 
     def take(self, size: int) -> bytes:
         start = self._offset
         end = start + size
-        if end <= len(self._view):
+        if end <= self._end:
             self._offset = end
             return bytes(self._view[start:end])
         return b"".join(self.pieces(size))
 
     def piece(self, size: int) -> memoryview:
         """Some of the next bytes; none only at the end."""
-        while self._offset == len(self._view):
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return memoryview(b"")
-            self._view = memoryview(chunk)
-            self._offset = 0
         start = self._offset
-        self._offset = min(start + size, len(self._view))
-        return self._view[start : self._offset]
+        if start == self._end:
+            if not self._advance():
+                return memoryview(b"")
+            start = 0
+        end = start + size
+        if end > self._end:
+            end = self._end
+        self._offset = end
+        return self._view[start:end]
 
     def pieces(self, size: int) -> Iterator[memoryview]:
         while size and (piece := self.piece(size)):
@@ -56,10 +59,20 @@ class Chunks:
 
     def skip(self, size: int) -> int:
         end = self._offset + size
-        if end <= len(self._view):
+        if end <= self._end:
             self._offset = end
             return size
         return sum(map(len, self.pieces(size)))
+
+    def _advance(self) -> bool:
+        """Go on to the next chunk that holds anything."""
+        for chunk in self._chunks:
+            if chunk:
+                self._view = memoryview(chunk)
+                self._offset = 0
+                self._end = len(chunk)
+                return True
+        return False
 
 
 class Body:
@@ -73,11 +86,11 @@ class Body:
         self._left = 0
         self._padding = 0
 
-    def begin(self, entry: Entry) -> None:
+    def begin(self, member: bytes, size: int) -> None:
         """Stand for another member (for `TarReader`)."""
-        self._member = entry.path
-        self._left = entry.size
-        self._padding = -entry.size % BLOCK
+        self._member = member
+        self._left = size
+        self._padding = -size % BLOCK
 
     def read(self, size: int = -1) -> bytes:
         """The next `size` bytes, or all that is left."""
@@ -98,11 +111,7 @@ class Body:
 
     def copy_to(self, fd: int) -> None:
         """Write all that is left to a file descriptor."""
-        while self._left:
-            piece = self._chunks.piece(self._left)
-            if not piece:
-                raise self._cut_off()
-            self._left -= len(piece)
+        for piece in self:
             written = os.write(fd, piece)
             while written < len(piece):
                 written += os.write(fd, piece[written:])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from runtime.image.digest import DiffID
 from runtime.image.errors import LayerError
 from runtime.image.layer.buffers import Consumer, Fanout, writer
-from runtime.image.layer.entry import Entry, FileSource, Kind
+from runtime.image.layer.entry import Entry, Kind
 from runtime.image.layer.tar_header import END, encode, sort_key
 
 
@@ -89,19 +89,14 @@ def _write_entries(entries: Iterable[Entry], out: Fanout) -> int:
         if key <= last:
             raise LayerError(os.fsdecode(entry.path), "comes twice, or too late, in its layer")
         last = key
-        out.put(encode(entry))
         count += 1
-        if entry.kind is Kind.REGULAR:
-            content = entry.content
-            if isinstance(content, FileSource):
-                if entry.size:
-                    _copy_file(entry, content, out)
-            elif len(content) != entry.size:
-                raise LayerError(os.fsdecode(entry.path), "its size is not its content's")
-            elif content:
-                out.put(content)
-                out.pad(entry.size)
-        elif entry.kind is Kind.HARDLINK and sort_key(replace(entry, path=entry.target)) >= key:
+        header = encode(entry)
+        kind = entry.kind
+        if kind is Kind.REGULAR:
+            _write_file(entry, header, out)
+            continue
+        out.put(header)
+        if kind is Kind.HARDLINK and sort_key(replace(entry, path=entry.target)) >= key:
             raise LayerError(os.fsdecode(entry.path), "a hard link comes before its target")
     return count
 
@@ -117,26 +112,50 @@ def _linked(entries: Iterable[Entry]) -> Iterator[Entry]:
         yield entry
 
 
-def _copy_file(entry: Entry, source: FileSource, out: Fanout) -> None:
+def _write_file(entry: Entry, header: bytes, out: Fanout) -> None:
+    content = entry.content
+    if isinstance(content, bytes):
+        if len(content) != entry.size:
+            raise LayerError(os.fsdecode(entry.path), "its size is not its content's")
+        out.put(header)
+        if content:
+            out.put(content)
+            out.pad(entry.size)
+    elif content.fd is not None:
+        _copy_file(entry, header, content.fd, out)
+    elif not entry.size:
+        out.put(header)
+    else:
+        fd = content.open()
+        try:
+            if content.offset:  # a part of an archive, which goes on behind it
+                _copy_part(entry, header, fd, out)
+            else:
+                _copy_file(entry, header, fd, out)
+        finally:
+            os.close(fd)
+
+
+def _copy_file(entry: Entry, header: bytes, fd: int, out: Fanout) -> None:
     size = entry.size
-    fd = source.open()
-    try:
-        if source.offset:  # a part of an archive, which goes on behind it
-            count = out.read(fd, size)
-        else:
-            count = out.read_small(fd, size)
-            if count < 0:
-                before = os.fstat(fd)
-                count = out.read(fd, size)
-                after = os.fstat(fd)
-                if (before.st_mtime_ns, before.st_ctime_ns, size) != (
-                    after.st_mtime_ns,
-                    after.st_ctime_ns,
-                    after.st_size,
-                ):
-                    count = -1
-    finally:
-        os.close(fd)
+    count = out.put_file(header, fd, size)
+    if count < 0:
+        before = os.fstat(fd)
+        _copy_part(entry, header, fd, out)
+        after = os.fstat(fd)
+        count = after.st_size
+        if (before.st_mtime_ns, before.st_ctime_ns) != (after.st_mtime_ns, after.st_ctime_ns):
+            count = -1
     if count != size:
-        raise LayerError(os.fsdecode(entry.path), "the file was changed while it was read")
-    out.pad(size)
+        raise _changed(entry)
+
+
+def _copy_part(entry: Entry, header: bytes, fd: int, out: Fanout) -> None:
+    out.put(header)
+    if out.read(fd, entry.size) != entry.size:
+        raise _changed(entry)
+    out.pad(entry.size)
+
+
+def _changed(entry: Entry) -> LayerError:
+    return LayerError(os.fsdecode(entry.path), "the file was changed while it was read")
