@@ -260,5 +260,6 @@ def _result(request: BuildRequest, store: Store, image_id: Digest, emit: Emit) -
         names=request.names,
         outputs=request.outputs,
         annotations=request.annotations,
+        open_session=None if request.registries is None else request.registries(emit),
         emit=emit,
     )

@@ -27,7 +27,8 @@ if TYPE_CHECKING:  # What talks to registries is imported by who does.
 PullPolicy = Literal["missing", "always", "newer", "never"]
 PULL_POLICIES: tuple[PullPolicy, ...] = ("always", "missing", "never", "newer")
 
-OpenSession = Callable[[str], "AbstractContextManager[Session]"]
+Direction = Literal["pull", "push"]
+OpenSession = Callable[[str, Direction], "AbstractContextManager[Session]"]
 """Makes ready to ask registries about an image; what happens is shown beside its name."""
 
 _SHORTEST_ID = 12
@@ -124,7 +125,7 @@ def _is_enough(
 def _fetch(store: Store, name: Reference, platform: Platform, open_session: OpenSession) -> Image:
     from runtime.image.registry.pull import pull
 
-    with open_session(str(name)) as session:
+    with open_session(str(name), "pull") as session:
         pulled = pull(store, session, name, platform)
     image = store.image(pulled.image_id)
     try:

@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, Literal, assert_never
+from typing import IO, assert_never
 
 from builder.commands.tables import size_text
+from builder.fetching import Direction
 from runtime.image.digest import Digest
 from runtime.image.registry.transfer_events import (
     BlobArrived,
@@ -27,8 +28,6 @@ from runtime.image.registry.transfer_events import (
     TransferNoticed,
     short_name,
 )
-
-Direction = Literal["pull", "push"]
 
 _REDRAW_SECONDS = 0.1
 _SETTLED_SECONDS = 2.0

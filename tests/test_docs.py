@@ -97,7 +97,7 @@ def test_output_types() -> None:
     for row in rows("build.md"):
         if not row.feature.startswith("`--"):
             text = f"type={row.feature.strip('`')},dest=x"
-            if row.feature in ("`image`", "`cacheonly`"):
+            if row.feature in ("`image`", "`registry`", "`cacheonly`"):
                 text = text.removesuffix(",dest=x")
             if row.status == "refused":
                 with pytest.raises(OptionError):

@@ -202,15 +202,18 @@ def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
 
 
 def _outputs(options: dict[str, Any]) -> tuple[tuple[Output, ...], tuple[Annotation, ...]]:
-    if not options["outputs"] and not options["annotations"]:
+    if not options["outputs"] and not options["annotations"] and not options["push"]:
         return (), ()
     from builder.output.annotations import parse_annotation
     from builder.output.export import check_outputs
-    from builder.output.outputs import parse_output, standard_outputs
+    from builder.output.outputs import parse_output, standard_outputs, with_push
 
     outputs = tuple(parse_output(text) for text in options["outputs"])
+    if options["push"]:
+        outputs = with_push(outputs)
     annotations = tuple(parse_annotation(text) for text in options["annotations"])
-    check_outputs(outputs, annotations, wants_image_id=bool(options["iidfile"]))
+    wants_image_id = bool(options["iidfile"])
+    check_outputs(outputs, annotations, options["tags"], wants_image_id=wants_image_id)
     if standard_outputs(outputs):
         if options["quiet"]:
             raise OptionError("--quiet and an archive on standard output would be mixed up")

@@ -68,6 +68,7 @@ def output_options(command: Decorated) -> Decorated:
         ),
         click.option("--load", is_flag=True, expose_value=False,
                      help="Keep the image in the store, as is always done."),
+        click.option("--push", is_flag=True, help="As --output type=registry."),
         click.option("--annotation", "annotations", multiple=True, metavar="[TYPE:]KEY=VALUE",
                      help="Annotate the manifest, index or manifest-descriptor of an archive."),
         click.option("--metadata-file", metavar="FILE", help="Write the result's digests as JSON."),
@@ -146,8 +147,6 @@ _NO_ATTESTATIONS = "attestations are not supported yet"
 _NOT_OFF = ("false", "0")
 
 REFUSED = (
-    Refused(names=("--push",), value=False, why="pushing is not supported yet",
-            hint="write an archive with --output type=oci,dest=FILE and push that"),
     Refused(names=("--cgroup-parent",), why="steps have no cgroup of their own yet"),
     Refused(names=("-m", "--memory"), why=_NO_LIMITS),
     Refused(names=("--memory-swap",), why=_NO_LIMITS),

@@ -12,7 +12,7 @@ import click
 
 from builder.errors import OptionError
 from builder.events import Emit, Transferred
-from builder.fetching import OpenSession
+from builder.fetching import Direction, OpenSession
 
 if TYPE_CHECKING:
     from runtime.image.registry.auth_file import AuthFiles
@@ -56,10 +56,10 @@ def build_sessions(emit: Emit) -> OpenSession:
     """How a build asks registries: what happens becomes its events."""
 
     @contextmanager
-    def open_session(name: str) -> Iterator[Session]:
+    def open_session(name: str, direction: Direction) -> Iterator[Session]:
         from builder.transfers import TransferLines
 
-        lines = TransferLines(lambda line: emit(Transferred(name=name, what=line)), "pull")
+        lines = TransferLines(lambda line: emit(Transferred(name=name, what=line)), direction)
         with registry_session(lines) as session:
             yield session
 
@@ -67,13 +67,13 @@ def build_sessions(emit: Emit) -> OpenSession:
 
 
 @contextmanager
-def shown_session(name: str) -> Iterator[Session]:
+def shown_session(name: str, direction: Direction) -> Iterator[Session]:
     """How other commands fetch an image that they lack: shown on standard error."""
     from builder.commands.failures import say
     from builder.transfers import transfers_to
 
     say(f"Fetching {name}")
-    with registry_session(transfers_to(sys.stderr, "pull")) as session:
+    with registry_session(transfers_to(sys.stderr, direction)) as session:
         yield session
 
 

@@ -8,6 +8,7 @@ from typing import assert_never
 
 from builder.errors import OptionError
 from builder.events import Emit, Exported, Noticed
+from builder.fetching import OpenSession
 from builder.output.annotations import Annotation, annotated
 from builder.output.files_output import has_own_owners, write_files, write_files_tar
 from builder.output.outputs import (
@@ -19,6 +20,7 @@ from builder.output.outputs import (
     TarOutput,
     standard_outputs,
 )
+from builder.output.pushing import push_named
 from builder.output.result import Result, name_image
 from builder.plan.build_plan import created_time
 from runtime.image.archives.archive import write_archive, write_layout
@@ -30,26 +32,30 @@ from runtime.image.manifest import Descriptor
 from runtime.image.reference import Reference
 from runtime.image.store.store import Store
 
-_COMPRESSIONS = {
-    "gzip": Compression.GZIP,
-    "zstd": Compression.ZSTD,
-    "uncompressed": Compression.UNCOMPRESSED,
-}
 _STANDARD_OUTPUT = 1
 
 
 def check_outputs(
-    outputs: Sequence[Output], annotations: Sequence[Annotation], *, wants_image_id: bool
+    outputs: Sequence[Output],
+    annotations: Sequence[Annotation],
+    names: Sequence[str],
+    *,
+    wants_image_id: bool,
 ) -> None:
     """Refuse outputs that do not go together, before anything is built; `OptionError`."""
     if standard_outputs(outputs) > 1:
         raise OptionError("only one --output can write to standard output")
-    if annotations and not any(isinstance(output, ArchiveOutput) for output in outputs):
+    if annotations and not any(
+        isinstance(output, ArchiveOutput) or _is_pushed(output) for output in outputs
+    ):
         raise OptionError(
-            "--annotation needs an archive to be written in: the store keeps images without"
-            " manifests",
-            hint="add --output type=oci,dest=FILE, or use --label",
+            "--annotation needs an archive or a registry to be written in: the store keeps images"
+            " without manifests",
+            hint="add --push, or --output type=oci,dest=FILE, or use --label",
         )
+    for output in outputs:
+        if isinstance(output, ImageOutput) and output.push and not (names or output.names):
+            raise OptionError("tag is needed when pushing to registry", hint="-t NAME")
     if wants_image_id and outputs and all(isinstance(o, LocalOutput | TarOutput) for o in outputs):
         raise OptionError("cannot use --iidfile with local or tar output only: there is no image")
 
@@ -61,6 +67,7 @@ def export(
     names: Sequence[Reference],
     outputs: Sequence[Output],
     annotations: Sequence[Annotation],
+    open_session: OpenSession | None,
     emit: Emit,
 ) -> Result:
     """Name the image and write it wherever it should go."""
@@ -82,12 +89,19 @@ def export(
             case TarOutput(destination):
                 _tar(store, image_id, destination)
                 what = f"exporting files to tar {_shown(destination)}"
+            case ImageOutput() if output.push and open_session is not None:
+                manifest = push_named(store, image_id, named, output, annotations, open_session)
+                what = f"pushing manifest {manifest.digest}"
             case ImageOutput() | CacheOutput():
                 continue
             case _:
                 assert_never(output)
         emit(Exported(what=what, seconds=time.monotonic() - began))
     return Result(image_id=image_id, names=named, manifest=manifest)
+
+
+def _is_pushed(output: Output) -> bool:
+    return isinstance(output, ImageOutput) and output.push
 
 
 def _all_names(names: Sequence[Reference], outputs: Sequence[Output]) -> tuple[Reference, ...]:
@@ -111,7 +125,7 @@ def _archive(
     annotations: Sequence[Annotation],
 ) -> Descriptor:
     image = store.image(image_id)
-    compression = _COMPRESSIONS[output.compression]
+    compression = Compression[output.compression.upper()]
     outgoing = [Outgoing(image, names, annotated((*annotations, *output.annotations)))]
     place, form = output.destination, output.format
     if output.layout:

@@ -4,6 +4,7 @@ type=oci,dest=F.tar      an OCI archive that Docker loads, too; dest=- is standa
 type=docker,dest=F.tar   the same, without what Docker cannot load
   tar=false              a layout directory at dest instead of an archive
 type=image[,name=N]      the local store, which keeps the result anyway
+  push=true              and the registries of its names; type=registry for short
 type=local,dest=DIR      the files of the image, in a directory; `-o DIR` for short
 type=tar,dest=F.tar      the files of the image, in a tar; `-o -` is one on standard output
 type=cacheonly           nothing but the cache
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from builder.errors import OptionError
@@ -40,9 +41,17 @@ class ArchiveOutput:
 
 @dataclass(frozen=True, slots=True)
 class ImageOutput:
-    """The local store, under further names."""
+    """The local store, under further names; with `push` the registries of all names, too.
+
+    `by_digest`: it gets no tag there. Without a compression the layers are as they are, or gzip.
+    """
 
     names: tuple[str, ...] = ()
+    push: bool = False
+    by_digest: bool = False
+    format: Literal["oci", "docker"] = "oci"
+    compression: str | None = None
+    annotations: tuple[Annotation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +76,26 @@ class CacheOutput:
 Output = ArchiveOutput | ImageOutput | LocalOutput | TarOutput | CacheOutput
 
 _ARCHIVE_KEYS = frozenset({"dest", "compression", "name", "tar", "oci-mediatypes"})
+_PUSH_KEYS = frozenset({"name", "push", "store", "unpack", "push-by-digest", "name-canonical"}) | {
+    "compression",
+    "oci-mediatypes",
+}
 _KEYS = {
     "oci": _ARCHIVE_KEYS,
     "docker": _ARCHIVE_KEYS,
-    "image": frozenset({"name", "push", "store", "unpack"}),
+    "image": _PUSH_KEYS,
+    "registry": _PUSH_KEYS,
     "local": frozenset({"dest", "platform-split", "mode"}),
     "tar": frozenset({"dest", "platform-split"}),
     "cacheonly": frozenset[str](),
 }
 _COMPRESSIONS = ("gzip", "zstd", "uncompressed")
+_OF_MANIFESTS = {"compression", "push-by-digest", "name-canonical"}
 # Options whose usual value is what is done anyway: any other would change the result.
 _FIXED = {
     "oci-mediatypes": (True, "media types are always OCI's"),
     "platform-split": (False, "there is one platform"),
     "store": (True, "the store keeps every image"),
-    "push": (False, "pushing is not supported yet"),
 }
 
 
@@ -92,18 +106,13 @@ def parse_output(text: str) -> Output:
         return TarOutput("-") if fields[0] == "-" else LocalOutput(fields[0])
     options, annotations = _read(fields)
     kind = options.pop("type", "")
-    if kind == "registry":
-        raise OptionError(
-            "--output type=registry: pushing is not supported yet",
-            hint="write an archive with type=oci,dest=FILE and push it with skopeo or crane",
-        )
     if kind not in _KEYS:
         raise OptionError(
             f"unknown output type {kind!r}", hint=", ".join(f"type={k}" for k in _KEYS)
         )
     _check(kind, options, annotations)
-    if kind == "image":
-        return ImageOutput(_names(options))
+    if kind in ("image", "registry"):
+        return _image(kind, options, annotations)
     if kind == "cacheonly":
         return CacheOutput()
     destination = options.get("dest", "")
@@ -131,6 +140,16 @@ def standard_outputs(outputs: Iterable[Output]) -> int:
     return sum(getattr(output, "destination", None) == "-" for output in outputs)
 
 
+def with_push(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
+    """The outputs as `--push` has them: images go to registries, and there is one."""
+    if not any(isinstance(output, ImageOutput) for output in outputs):
+        return (*outputs, ImageOutput(push=True))
+    return tuple(
+        replace(output, push=True) if isinstance(output, ImageOutput) else output
+        for output in outputs
+    )
+
+
 def _read(fields: list[str]) -> tuple[dict[str, str], tuple[Annotation, ...]]:
     options: dict[str, str] = {}
     annotations: list[Annotation] = []
@@ -153,25 +172,56 @@ def _read(fields: list[str]) -> tuple[dict[str, str], tuple[Annotation, ...]]:
 
 def _check(kind: str, options: dict[str, str], annotations: tuple[Annotation, ...]) -> None:
     """Refuse options that this type does not have, and values that cannot be had."""
+    pushed = kind == "registry" or (
+        kind == "image" and _switch("push", options.get("push", "false"))
+    )
     for key, value in options.items():
         if key not in _KEYS[kind]:
             raise OptionError(f"--output type={kind} has no option {key!r}")
         if key in _FIXED:
             only, why = _FIXED[key]
-            if _switch(key, value) is not only:
+            if _switch(key, value) is not only and not (pushed and key == "oci-mediatypes"):
                 raise OptionError(f"--output type={kind},{key}={value}: {why}")
-    if annotations and kind not in ("oci", "docker"):
+    if annotations and kind not in ("oci", "docker") and not pushed:
         raise OptionError(
             f"--output type={kind} cannot hold annotations", hint="type=oci or type=docker can"
         )
+    if kind == "image" and not pushed and options.keys() & _OF_MANIFESTS:
+        key = min(options.keys() & _OF_MANIFESTS)
+        raise OptionError(
+            f"--output type=image,{key}=…: the store keeps no manifests", hint="push=true sends one"
+        )
+
+
+def _image(kind: str, options: dict[str, str], annotations: tuple[Annotation, ...]) -> ImageOutput:
+    oci = _switch("oci-mediatypes", options.get("oci-mediatypes", "true"))
+    compression = options.get("compression")
+    if compression is not None:
+        _check_compression(compression)
+        if not oci and compression == "zstd":
+            raise OptionError("Docker's media types know no layers compressed with zstd")
+    for key in ("unpack", "name-canonical"):
+        _switch(key, options.get(key, "true"))
+    return ImageOutput(
+        names=_names(options),
+        push=_switch("push", options.get("push", "true" if kind == "registry" else "false")),
+        by_digest=_switch("push-by-digest", options.get("push-by-digest", "false")),
+        format="oci" if oci else "docker",
+        compression=compression,
+        annotations=annotations,
+    )
+
+
+def _check_compression(compression: str) -> None:
+    if compression not in _COMPRESSIONS:
+        raise OptionError(f"unknown compression {compression!r}", hint=", ".join(_COMPRESSIONS))
 
 
 def _archive(
     kind: str, destination: str, options: dict[str, str], annotations: tuple[Annotation, ...]
 ) -> ArchiveOutput:
     compression = options.get("compression", "gzip")
-    if compression not in _COMPRESSIONS:
-        raise OptionError(f"unknown compression {compression!r}", hint=", ".join(_COMPRESSIONS))
+    _check_compression(compression)
     layout = not _switch("tar", options.get("tar", "true"))
     if layout and destination == "-":
         raise OptionError("--output tar=false needs a directory", hint="dest=DIR")

@@ -68,8 +68,10 @@ def test_outputs(text: str, output: Output) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("type=registry,ref=x", "pushing is not supported yet"),
-        ("type=image,push=true", "pushing is not supported yet"),
+        ("type=registry,ref=x", "has no option 'ref'"),
+        ("type=image,compression=zstd", "the store keeps no manifests"),
+        ("type=registry,oci-mediatypes=false,compression=zstd", "no layers compressed with zstd"),
+        ("type=image,annotation.a=b", "cannot hold annotations"),
         ("type=image,push=perhaps", "true or false"),
         ("type=nosuch", "unknown output type 'nosuch'"),
         ("dest=x", "unknown output type ''"),
@@ -124,13 +126,15 @@ def test_what_does_not_go_together() -> None:
     both = (TarOutput("-"), ArchiveOutput(format="oci", destination="-"))
     assert standard_outputs(both) == 2
     with pytest.raises(OptionError, match="only one --output can write to standard output"):
-        check_outputs(both, (), wants_image_id=False)
+        check_outputs(both, (), (), wants_image_id=False)
     with pytest.raises(OptionError, match="needs an archive"):
-        check_outputs((LocalOutput("x"),), (note,), wants_image_id=False)
+        check_outputs((LocalOutput("x"),), (note,), (), wants_image_id=False)
     with pytest.raises(OptionError, match="--iidfile"):
-        check_outputs((LocalOutput("x"), TarOutput("y")), (), wants_image_id=True)
-    check_outputs((LocalOutput("x"), OCI), (note,), wants_image_id=True)
-    check_outputs((), (), wants_image_id=True)
+        check_outputs((LocalOutput("x"), TarOutput("y")), (), (), wants_image_id=True)
+    check_outputs((LocalOutput("x"), OCI), (note,), (), wants_image_id=True)
+    check_outputs((), (), (), wants_image_id=True)
+    with pytest.raises(OptionError, match="tag is needed"):
+        check_outputs((ImageOutput(push=True),), (), (), wants_image_id=False)
 
 
 def test_metadata_names_the_manifest_where_there_is_one() -> None:

@@ -81,8 +81,6 @@ def test_a_build_of_files_alone(lamina: Lamina, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--push",), "pushing is not supported yet"),
-        (("--pull",), "pulling is not supported yet"),
         (("--memory", "1g"), "limits on the memory and processors"),
         (("--cgroup-parent", "x"), "no cgroup of their own"),
         (("--cache-to", "type=inline"), "caches outside the store"),

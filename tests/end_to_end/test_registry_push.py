@@ -123,3 +123,25 @@ def test_what_cannot_be_pushed(bare_lamina: Lamina, registry: Registry, tmp_path
     said = bare_lamina("push", "--format", "docker", "--compression", "zstd", name, status=1)
     assert "zstd" in said.stderr
     bare_lamina("push", f"{registry.host}/push/absent:1", status=1)
+
+
+def test_a_build_pushes_its_result(bare_lamina: Lamina, registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    told = tmp_path / "metadata.json"
+    names = [f"{registry.host}/push/built:{tag}" for tag in ("one", "two")]
+    options = ("-t", names[1], "--push", "--annotation", "a.b=c", "--metadata-file", told)
+    said = bare_lamina.build(tmp_path, names[0], *options).stderr
+    metadata = json.loads(told.read_text())
+    digest = metadata["containerimage.digest"]
+    assert f"pushing manifest {digest}" in said
+    assert f"{names[0]}: " in said
+    for tag in ("one", "two"):
+        document = json.loads(Hand(registry).manifest("push/built", tag))
+        assert document["annotations"] == {"a.b": "c"}
+    assert metadata["containerimage.descriptor"]["digest"] == digest
+    assert "tag is needed" in bare_lamina("build", "--push", tmp_path, status=2).stderr
+    output = f"type=image,name={registry.host}/push/digest,push-by-digest=true,push=true"
+    bare_lamina("build", "--output", output, "--metadata-file", told, tmp_path)
+    digest = json.loads(told.read_text())["containerimage.digest"]
+    Hand(registry).manifest("push/digest", digest)
+    assert not Hand(registry).ask("GET", "/v2/push/digest/tags/list").json().get("tags")

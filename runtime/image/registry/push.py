@@ -53,16 +53,20 @@ _MOST_NEIGHBOURS: Final = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushOptions:
-    """What a manifest is to be; `None` leaves it as it is, or as is usual (OCI, gzip)."""
+    """What a manifest is to be; `None` leaves it as it is, or as is usual (OCI, gzip).
+
+    `by_digest`: it gets no tag.
+    """
 
     format: Format | None = None
     compression: Compression | None = None
     annotations: Annotations = ()
+    by_digest: bool = False
 
     @property
     def as_it_is(self) -> bool:
         """Whether nothing is asked for."""
-        return self == PushOptions()
+        return self in (PushOptions(), PushOptions(by_digest=True))
 
 
 _AS_IT_IS: Final = PushOptions()
@@ -99,11 +103,12 @@ class _Push:
 
     def push(self, options: PushOptions) -> Descriptor:
         known = self._known() if options.as_it_is else None
-        if known is not None and self._is_there(known):
+        tag = None if options.by_digest else self._name.tag
+        if known is not None and self._is_there(tag or known.digest, known):
             blobs: tuple[Descriptor, ...] = ()
         else:
             known, blobs = self._send(known, options)
-            self._client.put_manifest(self._name.tag or "", known)
+            self._client.put_manifest(tag or known.digest, known)
         self._remember(known, blobs)
         return Descriptor(
             media_type=known.media_type,
@@ -140,10 +145,10 @@ class _Push:
     def _is_local(self, diff_id: DiffID, digest: Digest) -> bool:
         return any(blob.digest == digest for blob in self._store.layer_blobs(diff_id))
 
-    def _is_there(self, document: Document) -> bool:
-        """Whether the name already has this manifest."""
+    def _is_there(self, name: str, document: Document) -> bool:
+        """Whether a tag, or the digest, already has this manifest."""
         try:
-            return self._client.manifest_digest(self._name.tag or "") == document.digest
+            return self._client.manifest_digest(name) == document.digest
         except NotFound:
             return False
 
