@@ -7,6 +7,7 @@
       CopyFailed               a COPY or ADD that cannot be done; carries where
       ContextError             the build context cannot be read
       OptionError              what was asked for on the command line makes no sense
+      SettingsError            a configuration file that makes no sense; carries which and where
 
 Each class takes the facts and makes its own sentence; `span` says where in the Dockerfile,
 `hint` is one remedy. Only the command line catches them.
@@ -68,6 +69,13 @@ class NotCached(BuildError):
 
 class CopyFailed(BuildError):
     """A COPY or ADD that cannot be done."""
+
+
+class SettingsError(BuildError):
+    """A configuration file that cannot be meant so."""
+
+    def __init__(self, path: str, line: int, why: str, *, hint: str | None = None) -> None:
+        super().__init__(f"{path}:{line}: {why}", hint=hint)
 
 
 class ContextError(BuildError):

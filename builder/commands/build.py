@@ -19,6 +19,7 @@ from builder.commands.build_options import (
     output_options,
     refused_options,
 )
+from builder.commands.ceiling import below_ceiling, ceiling
 from builder.commands.failures import explain, say
 from builder.commands.opened import opened_engine, opened_store
 from builder.commands.registry_options import build_sessions
@@ -92,6 +93,7 @@ def build_command(ctx: click.Context, /, **options: Any) -> int:
 
 def _build(ctx: click.Context, began: int, request: BuildRequest) -> int:
     root, options = ctx.obj, ctx.params
+    limit = ceiling(options)
     source = request.source
     progress = _progress(options)
     try:
@@ -101,7 +103,11 @@ def _build(ctx: click.Context, began: int, request: BuildRequest) -> int:
             status = answer(root, request, progress, options)
             if status is not None:
                 return status
-        with opened_engine(root) as engine, _explained(engine.store, progress, options) as reader:
+        with (
+            opened_engine(root) as engine,
+            below_ceiling(engine.store, limit, progress),
+            _explained(engine.store, progress, options) as reader,
+        ):
             notes = Notes(reader)
             built = build(request, engine.store, engine.sandbox, notes)
             if is_replayable(ctx):

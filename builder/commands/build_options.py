@@ -98,6 +98,9 @@ def cache_options(command: Decorated) -> Decorated:
                      help="Fail if a step has to run, and say why, instead of running it."),
         click.option("--explain", is_flag=True,
                      help="Say afterwards, in a line a step, why it ran or not."),
+        click.option("--store-max-size", metavar="SIZE",
+                     help="Make room before and after, until the store takes no more than that."),
+        click.option("--store-max-inodes", metavar="N", help="The same in files."),
     )):  # fmt: skip
         command = option(command)
     return command

@@ -7,8 +7,10 @@ import subprocess
 import threading
 from pathlib import Path
 
-from runtime.image.store.caches import cache_directory, list_caches, taken_cache
+from runtime.image.store.caches import cache_directory, taken_cache
 from runtime.image.store.measure import Amount, measure
+from runtime.image.store.store import open_store
+from runtime.image.store.usage import survey_caches
 
 
 def test_what_a_directory_takes_is_what_du_says(tmp_path: Path) -> None:
@@ -75,17 +77,25 @@ def test_who_waits_for_a_cache_that_is_removed_gets_a_new_one(tmp_path: Path) ->
     assert held == [True]
 
 
-def test_caches_are_listed_with_their_names(tmp_path: Path) -> None:
-    folder = str(tmp_path / "caches")
-    assert list_caches(folder, str) == ()
-    for _ in range(2):
+def test_caches_are_measured_when_they_were_used(tmp_path: Path) -> None:
+    with open_store(str(tmp_path)) as store:
+        assert survey_caches(store.parts) == ()
         with (
-            cache_directory(folder, "name", "private") as one,
-            cache_directory(folder, "name", "private") as other,
+            store.cache_directory("name", "the id", "private") as one,
+            store.cache_directory("name", "the id", "private") as other,
         ):
             for path in (one, other):
                 os.makedirs(path, exist_ok=True)
-    os.utime(f"{folder}/name.1.lock", (1000, 1000))
-    found = list_caches(folder, {"name": "the id"}.__getitem__)
-    assert [(cache.name, cache.id) for cache in found] == [("name", "the id"), ("name.1", "the id")]
-    assert found[1].last_used == 1000 < found[0].last_used
+            assert [cache.amount.inodes for cache in survey_caches(store.parts)] == [1, 1]
+            Path(one, "file").write_bytes(bytes(5000))
+        os.utime(f"{tmp_path}/caches/name.1.lock", (1000, 1000))
+        found = survey_caches(store.parts)
+        assert [(cache.name, cache.id) for cache in found] == [
+            ("name", "the id"),
+            ("name.1", "the id"),
+        ]
+        assert [cache.amount.inodes for cache in found] == [2, 1]
+        assert found[1].last_used == 1000 < found[0].last_used
+        # Nobody has used it in between, as far as we are told.
+        Path(other, "secretly").touch()
+        assert survey_caches(store.parts) == found

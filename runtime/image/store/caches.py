@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
-from runtime.image.store.measure import Amount, measure
+from runtime.image.store.measure import Amount
 
 CACHE_MEMO: Final = "cache mount"
 """The kind of the memo that says what the `id=` of a cache is."""
@@ -50,6 +50,7 @@ def cache_directory(folder: str, base: str, sharing: str) -> Iterator[str]:
             try:
                 os.utime(fd)
                 yield path
+                os.utime(fd)  # What was measured meanwhile is not what it holds now.
                 return
             finally:
                 os.close(fd)
@@ -73,21 +74,20 @@ def taken_cache(path: str) -> Iterator[bool]:
         os.close(fd)
 
 
-def list_caches(folder: str, id_of: Callable[[str], str]) -> tuple[CacheUsage, ...]:
-    """The caches there are, measured now: their content changes."""
+def cache_names(folder: str) -> list[str]:
+    """The caches there are."""
     try:
-        names = sorted(name for name in os.listdir(folder) if not name.endswith(_LOCK))
+        return sorted(name for name in os.listdir(folder) if not name.endswith(_LOCK))
     except FileNotFoundError:
-        return ()
-    return tuple(
-        CacheUsage(
-            name=name,
-            id=id_of(name.partition(".")[0]),
-            amount=measure(f"{folder}/{name}"),
-            last_used=_last_used(f"{folder}/{name}"),
-        )
-        for name in names
-    )
+        return []
+
+
+def last_used_ns(path: str) -> int:
+    """When the use of a cache began or ended last, in nanoseconds since 1970."""
+    for known in (path + _LOCK, path):
+        with suppress(FileNotFoundError):
+            return os.lstat(known).st_mtime_ns
+    return 0
 
 
 def _locked(path: str, how: int) -> int | None:
@@ -105,10 +105,3 @@ def _locked(path: str, how: int) -> int | None:
         if os.fstat(fd).st_nlink:
             return fd
         os.close(fd)  # Removed while we waited.
-
-
-def _last_used(path: str) -> int:
-    for known in (path + _LOCK, path):
-        with suppress(FileNotFoundError):
-            return int(os.lstat(known).st_mtime)
-    return 0

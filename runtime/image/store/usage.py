@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from runtime.image.digest import DiffID, Digest
-from runtime.image.store.caches import CACHE_MEMO, CacheUsage, list_caches
+from runtime.image.store.caches import CACHE_MEMO, CacheUsage, cache_names, last_used_ns
 from runtime.image.store.collect import named_in
 from runtime.image.store.database import Database, Value
 from runtime.image.store.measure import Amount, measure
@@ -20,6 +20,8 @@ from runtime.image.store.parts import Parts
 from runtime.image.store.paths import Paths
 
 _BLOCK: Final = 512
+_MEASURED: Final = "cache mount measured"
+"""The kind of the memo with what a cache took, and when it had been used then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,14 +174,39 @@ def survey_layers(paths: Paths, database: Database) -> tuple[LayerUsage, ...]:
 
 
 def survey_caches(parts: Parts) -> tuple[CacheUsage, ...]:
-    """The cache mounts, with what their `id=` is."""
-    rows = parts.database.rows("SELECT key, value FROM memos WHERE kind = ?", (CACHE_MEMO,))
-    ids = {
+    """The cache mounts, each measured if it was used since it was the last time."""
+    found = []
+    folder, database = parts.paths.caches, parts.database
+    ids, known = _memos(database, CACHE_MEMO), _memos(database, _MEASURED)
+    for name in cache_names(folder):
+        path = f"{folder}/{name}"
+        stamp = last_used_ns(path)
+        numbers = [int(number) for number in known.get(name, "").split()]
+        if numbers[:1] == [stamp]:
+            amount = Amount(bytes=numbers[1], inodes=numbers[2])
+        else:
+            amount = measure(path)
+            text = f"{stamp} {amount.bytes} {amount.inodes}"
+            database.execute(
+                "INSERT OR REPLACE INTO memos VALUES (?, ?, ?)", (_MEASURED, name, text.encode())
+            )
+        found.append(
+            CacheUsage(
+                name=name,
+                id=ids.get(name.partition(".")[0], ""),
+                amount=amount,
+                last_used=stamp // 10**9,
+            )
+        )
+    return tuple(found)
+
+
+def _memos(database: Database, kind: str) -> dict[str, str]:
+    return {
         str(key): value.decode("utf-8", "surrogateescape")
-        for key, value in rows
+        for key, value in database.rows("SELECT key, value FROM memos WHERE kind = ?", (kind,))
         if isinstance(value, bytes)
     }
-    return list_caches(parts.paths.caches, lambda name: ids.get(name, ""))
 
 
 def survey_images(database: Database) -> tuple[ImageUsage, ...]:
