@@ -28,6 +28,7 @@ from builder.records.recorder import recorded
 from builder.sources.context import Context, FileStamp, find_ignore_file, open_context
 from builder.sources.downloads import Credentials
 from builder.sources.fetcher import Fetcher
+from builder.sources.git_head import find_head
 from builder.sources.inputs import Inputs
 from builder.sources.source import Source
 from builder.sources.unpack import Unpacker
@@ -53,14 +54,15 @@ class BuildRequest:
     """What to build, as the command line has it.
 
     `epoch` is SOURCE_DATE_EPOCH, where given; `platform` this machine's, where not. `layers`
-    are the context's files if it was fetched; else they are in the directory `context`.
-    `contexts` are named ones. Without `registries` no image is fetched, whatever `pull` says.
-    `cache_from` and `cache_to` are caches outside the store.
+    are the context's files if it was fetched, `committed` when its commit was made; else they are
+    in the directory `context`. `contexts` are named ones. Without `registries` no image is
+    fetched, whatever `pull` says. `cache_from` and `cache_to` are caches outside the store.
     """
 
     context: str
     source: Source
     layers: tuple[DiffID, ...] | None = None
+    committed: int | None = None
     contexts: NamedContexts = field(default_factory=dict)
     names: tuple[Reference, ...] = ()
     build_args: Mapping[str, str] = field(default_factory=dict)
@@ -87,6 +89,7 @@ def credentials(options: ExecuteOptions) -> Credentials:
 def plan_options(request: BuildRequest) -> PlanOptions:
     """What of a request decides the plan."""
     own = default_platform()
+    fetched = request.layers is not None
     return PlanOptions(
         platform=request.platform or own,
         build_platform=own,
@@ -94,6 +97,7 @@ def plan_options(request: BuildRequest) -> PlanOptions:
         target=request.target,
         labels=request.labels,
         epoch=request.epoch,
+        committed=request.committed if fetched else find_head(request.context).time,
         contexts=request.contexts,
     )
 

@@ -8,7 +8,9 @@
       UserNotFound             a user or group that the root's files do not name
       InvalidContainer         what was asked for cannot be a container
       ContainerNotFound        no container of that name or ID
+      NameTaken                another container is called that
       ContainerRunning         not removed: it is still running
+      NotRunning               it would have to run for that
 
 Each class takes the facts and makes its own sentence; `hint` is one remedy, where there is one.
 The fork server imports this module, so it imports nothing.
@@ -90,3 +92,21 @@ class ContainerRunning(ContainerError):
             f"container {container_id[:12]} is running",
             hint="stop it first, or remove it with --force",
         )
+
+
+class NotRunning(ContainerError):
+    """Something that only a running container can do."""
+
+    def __init__(self, container_id: str, *, hint: str | None = None) -> None:
+        super().__init__(f"container {container_id[:12]} is not running", hint=hint)
+
+
+class NameTaken(ContainerError):
+    """A name that another container has."""
+
+    def __init__(self, name: str, owner: str) -> None:
+        super().__init__(
+            f"the container name {name} is already in use by container {owner[:12]}",
+            hint="remove or rename that container to be able to reuse the name",
+        )
+        self.name = name

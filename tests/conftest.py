@@ -18,6 +18,7 @@ import pytest
 from support import leaks, probes
 from support.bases import BUSYBOX, DEBIAN
 from support.cli import Lamina
+from support.containers import Containers
 from support.registry import Registry, running_registry
 
 RUN_FOLDER = pytest.StashKey[Path]()
@@ -92,6 +93,14 @@ def lamina(run_folder: Path) -> Lamina:
     command = Lamina(root=run_folder / "store", temporary=run_folder / "tmp")
     command.need(BUSYBOX)
     return command
+
+
+@pytest.fixture
+def containers(lamina: Lamina) -> Iterator[Containers]:
+    """Containers of the test's own, in the store that all share; removed at its end."""
+    made = Containers(lamina)
+    yield made
+    made.remove_all()
 
 
 @pytest.fixture(scope="session")

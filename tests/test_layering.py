@@ -39,6 +39,13 @@ ALLOWED = {
     ),
     "runtime.image": ("runtime.image",),
     "runtime.sandbox": ("runtime.sandbox", "runtime.errors", "runtime.user"),
+    # Light enough to look after each container, but for what it imports at its end.
+    "runtime.monitor": (
+        "runtime.monitor",
+        "runtime.sandbox",
+        "runtime.containers.remove",
+        "runtime.errors",
+    ),
     "runtime": ("runtime",),
     "builder.plan": ("builder.plan", "builder.errors", "builder.events", "grammar", "runtime"),
     "builder.cache": ("builder.cache", "builder.plan", "builder.errors", "runtime"),

@@ -87,7 +87,9 @@ def build_command(ctx: click.Context, /, **options: Any) -> int:
     with opened_store(root) as store:
         fetcher = Fetcher(store, _credentials(options))
         given = fetch_context(context, file, store=store, fetcher=fetcher, stdin=sys.stdin.buffer)
-        request = replace(_request(given.source, options), layers=given.layers)
+        request = replace(
+            _request(given.source, options), layers=given.layers, committed=given.committed
+        )
         return _build(ctx, began, request)
 
 

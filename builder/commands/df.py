@@ -12,7 +12,7 @@ from builder.commands.df_items import details, items_document, plain
 from builder.commands.df_rows import Found, Row, rows
 from builder.commands.opened import opened_store
 from builder.commands.tables import size_text, table
-from runtime.container import list_containers
+from runtime.containers.folder import list_containers
 from runtime.image.store.measure import measure
 from runtime.image.store.usage import survey
 

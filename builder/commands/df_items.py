@@ -40,8 +40,8 @@ def details(found: Found) -> list[str]:
             ["CONTAINER ID", "IMAGE", "SIZE", "CREATED", "STATUS"],
             [
                 [
-                    container.id[:_SHORT], container.image, size_text(amount.bytes),
-                    ago(now - container.created), container.status,
+                    container.id[:_SHORT], container.spec.image, size_text(amount.bytes),
+                    ago(now - container.description.created_ns / 1e9), container.state.status,
                 ]
                 for container, amount in found.containers
             ],
@@ -144,7 +144,11 @@ def items_document(found: Found) -> dict[str, Any]:
         "images": [_image_item(image, layers, found) for image in survey.images],
         "layers": [_layer_item(layer) for layer in survey.layers],
         "containers": [
-            {"id": container.id, "image": container.image_id, "status": container.status}
+            {
+                "id": container.id,
+                "image": container.description.image_id,
+                "status": container.state.status,
+            }
             | plain(amount)
             for container, amount in found.containers
         ],

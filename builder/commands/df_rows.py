@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from runtime.container import Container
+from runtime.containers.record import Container
 from runtime.image.store.measure import Amount, total_of
 from runtime.image.store.usage import ImageUsage, LayerUsage, Survey
 
@@ -34,7 +34,7 @@ class Found:
         return self.survey.amount + total_of(amount for _, amount in self.containers)
 
     def container_count(self, image: ImageUsage) -> int:
-        return sum(container.image_id == image.id for container, _ in self.containers)
+        return sum(container.description.image_id == image.id for container, _ in self.containers)
 
 
 def rows(found: Found) -> list[Row]:
@@ -52,7 +52,7 @@ def rows(found: Found) -> list[Row]:
     unused = [layer for layer in others if not layer.leases and not layer.records]
     records = [record for layer in survey.layers for record in layer.records]
     needed = [layer for layer in survey.layers if layer.images or layer.leases]
-    running = [pair for pair in found.containers if pair[0].status == "running"]
+    running = [pair for pair in found.containers if pair[0].is_running]
     own = total_of(amount for _, amount in found.containers)
     loose = total_of(item.amount for item in survey.unreferenced)
     return [
@@ -73,7 +73,7 @@ def rows(found: Found) -> list[Row]:
             active=len(running),
             amount=own + amount_of(leased),
             reclaimable=total_of(
-                amount for container, amount in found.containers if container.status != "running"
+                amount for container, amount in found.containers if not container.is_running
             ),
         ),
         Row(

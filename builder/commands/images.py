@@ -1,4 +1,4 @@
-"""`lamina images`, `inspect`, `history`, `rmi`, `tag`, `import`: the store."""
+"""`lamina images`, `history`, `rmi`, `tag`, `import`: the store."""
 
 from __future__ import annotations
 
@@ -97,19 +97,7 @@ def _rows(image: Image, digests: Sequence[Reference], *, no_trunc: bool) -> list
     return rows or [{"Repository": "<none>", "Tag": "<none>", "Digest": "<none>"} | common]
 
 
-@click.command("inspect", short_help="Show what an image is made of, as JSON.")
-@click.argument("names", nargs=-1, required=True)
-@click.pass_obj
-def inspect_command(root: str, names: tuple[str, ...]) -> int:
-    """Show images by name or ID, as a JSON list."""
-    with opened_store(root) as store:
-        images = [store.image(name) for name in names]
-        found = [_document(image, store.remotes.digests(image.id)) for image in images]
-    click.echo(json.dumps(found, indent=4, ensure_ascii=False))
-    return 0
-
-
-def _document(image: Image, digests: Sequence[Reference]) -> dict[str, Any]:
+def image_document(image: Image, digests: Sequence[Reference]) -> dict[str, Any]:
     """An image as `docker image inspect` shows it."""
     config = json.loads(image.config.to_bytes())
     history = image.config.history

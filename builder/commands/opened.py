@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from runtime.image.store.store import Store, open_store
 from runtime.sandbox.privilege import acquire
 from runtime.sandbox.server import SandboxServer
+
+if TYPE_CHECKING:
+    from runtime.containers.launch import MonitorProcess
 
 
 @contextmanager
@@ -33,3 +37,13 @@ def opened_engine(root: str) -> Iterator[Engine]:
     acquire()
     with SandboxServer() as sandbox, open_store(root) as store:
         yield Engine(store, sandbox)
+
+
+@contextmanager
+def opened_monitor(root: str) -> Iterator[tuple[Store, MonitorProcess]]:
+    """The store and a monitor for one container, which starts up while the store is opened."""
+    from runtime.containers.launch import MonitorProcess
+
+    acquire()
+    with MonitorProcess() as monitor, open_store(root) as store:
+        yield store, monitor

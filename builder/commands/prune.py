@@ -15,7 +15,7 @@ from builder.commands.opened import opened_store
 from builder.commands.tables import size_text
 from builder.commands.values import size_in_bytes
 from builder.errors import OptionError
-from runtime.container import list_containers
+from runtime.containers.folder import list_containers
 from runtime.image.digest import Digest
 from runtime.image.store.candidates import Limit, Reason
 from runtime.image.store.prune import Kept, Pruned, PruneRequest, prune
@@ -72,7 +72,9 @@ def prune_command(root: str, /, **options: Any) -> int:
 
 def images_of_containers(store: Store) -> frozenset[Digest]:
     """The images that a container was made of, running or not."""
-    return frozenset(Digest(container.image_id) for container in list_containers(store.root))
+    return frozenset(
+        Digest(container.description.image_id) for container in list_containers(store.root)
+    )
 
 
 def _limit(keep_storage: str | None, max_inodes: int | None) -> Limit | None:

@@ -38,6 +38,7 @@ from builder.events import (
 )
 from builder.progress import cached_lines, plain_lines
 from builder.sources.context import FileStamp, ignore_files
+from builder.sources.git_head import find_head
 from builder.sources.source import candidates
 from builder.start import build_root
 from runtime.image.errors import InvalidReference
@@ -144,6 +145,7 @@ def _files(request: BuildRequest, file: str | None) -> dict[bytes, Stamp | None]
         if path == request.source.path:
             break
     read += ignore_files(request.context, request.source.path)
+    read += find_head(request.context).files
     followed = (FOLLOWED + os.fsencode(os.path.abspath(path)) for path in read)
     return {path: look(path) for path in followed}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 _GAP = 3
 
 
@@ -13,6 +15,33 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
         "".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def formatted(
+    form: str,
+    rows: Sequence[Mapping[str, str]],
+    heads: Mapping[str, str],
+    labels: Sequence[Mapping[str, str]] = (),
+) -> str:
+    """Rows by a template of `--format`; with `table ` before it under the columns' heads.
+
+    `\\t` and `\\n` in it are what they say. `.Label "key"` gives one of a row's `labels`.
+    `OptionError` for a template that cannot be.
+    """
+    from builder.commands.templates import Template
+
+    is_table = form.startswith("table ")
+    text = form.removeprefix("table ").replace("\\t", "\t").replace("\\n", "\n")
+    template = Template(text)
+    found = labels or [{}] * len(rows)
+    lines = [template.render(row, label=own.get) for row, own in zip(rows, found, strict=True)]
+    if not is_table:
+        return "".join(line + "\n" for line in lines)
+    head = template.render(heads, label=lambda key: key.upper())
+    cells = [line.split("\t") for line in (head, *lines)]
+    width = max(map(len, cells))
+    padded = [line + [""] * (width - len(line)) for line in cells]
+    return table(padded[0], padded[1:]) + "\n"
 
 
 def size_text(size: int) -> str:

@@ -52,6 +52,31 @@ def key_value(text: str, option: str) -> tuple[str, str]:
     return name, value
 
 
+def nanoseconds(text: str | None, option: str) -> int:
+    """A duration like `1m30s`, 0 if there is none; `OptionError`, also for one under 1 ms."""
+    if text is None:
+        return 0
+    from grammar.durations import InvalidDuration, parse_duration
+
+    try:
+        found = parse_duration(text)
+    except InvalidDuration as error:
+        raise OptionError(f"{option}: {error}", hint="a number and a unit, like 30s") from error
+    if found < 0 or 0 < found < 1_000_000:
+        raise OptionError(f"{option} cannot be less than 1ms")
+    return found
+
+
+def labels_of(given: tuple[str, ...], files: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """`--label` and `--label-file`: the last one counts."""
+    lines: list[str] = []
+    for path in files:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            stripped = [line.strip() for line in file]
+        lines += [line for line in stripped if line and not line.startswith("#")]
+    return tuple(dict(key_value(text, "--label") for text in (*lines, *given)).items())
+
+
 def variables(given: tuple[str, ...], files: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """`--env` and `--env-file`: a name alone takes our own value, and is left out if unset."""
     lines: list[str] = []

@@ -180,7 +180,7 @@ class Executor:
                 made = made.with_empty_layer(history)
             else:
                 made = made.with_layer(diff_id, history)
-        return replace(stage.config, diff_ids=made.diff_ids, history=made.history, created=moment)
+        return replace(stage.config, diff_ids=made.diff_ids, history=made.history)
 
     def _start(self, stage: PlannedStage) -> ImageConfig:
         """Layers and history to begin with."""

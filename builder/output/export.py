@@ -22,7 +22,7 @@ from builder.output.outputs import (
 )
 from builder.output.pushing import push_named
 from builder.output.result import Result, name_image
-from builder.plan.build_plan import created_time
+from builder.plan.epoch import created_time
 from runtime.image.archives.archive import write_archive, write_layout
 from runtime.image.archives.outgoing import Outgoing
 from runtime.image.digest import Digest

@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from typing import Protocol, assert_never
 
 from builder.errors import PlanError
+from builder.plan.epoch import EPOCH_ARGUMENT, SCRATCH_EPOCH, created_time, given_epoch
 from builder.plan.named_contexts import (
     NamedContext,
     NamedContexts,
@@ -47,11 +48,8 @@ from grammar.nodes import Arg, Dockerfile, From, Span, Stage
 from grammar.words import expand
 from runtime.image.digest import Digest
 from runtime.image.errors import ImageError, InvalidPlatform
-from runtime.image.model import ImageConfig, RuntimeConfig, unix_seconds
-from runtime.image.platform import Platform, suits
-
-SCRATCH_EPOCH = 315532800
-"""1980-01-01: the earliest time that zip files and FAT can hold (DESIGN §6)."""
+from runtime.image.model import ImageConfig, RuntimeConfig, rfc3339
+from runtime.image.platform import Platform
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,8 @@ class Images(Protocol):
 class PlanOptions:
     """What the command line adds to the Dockerfile.
 
-    `epoch` is the time of everything the build makes, where it is given (SOURCE_DATE_EPOCH).
+    `epoch` is the time of everything the build makes, where the environment gives it
+    (SOURCE_DATE_EPOCH); `committed` when the commit was made that the context is of.
     `platform` is what the image is for, `build_platform` this machine's, where that is another.
     """
 
@@ -87,6 +86,7 @@ class PlanOptions:
     target: str | None = None
     labels: Pairs = ()
     epoch: int | None = None
+    committed: int | None = None
     contexts: NamedContexts = field(default_factory=dict)
 
 
@@ -100,11 +100,6 @@ def plan_every_stage(dockerfile: Dockerfile, options: PlanOptions, images: Image
     _Planner(dockerfile, options, images).plan_every_stage()
 
 
-def created_time(config: ImageConfig) -> int:
-    """The `created` of an image in whole seconds since 1970; the scratch epoch where unset."""
-    return max(0, unix_seconds(config.created)) if config.created else SCRATCH_EPOCH
-
-
 class _Planner:
     """One run of `plan`: the stages already planned, and who needs whom."""
 
@@ -115,7 +110,9 @@ class _Planner:
         self._planned: dict[int, PlannedStage] = {}
         self._scopes: dict[int, Scope] = {}
         self._platforms: dict[int, Platform] = {}
+        self._build_args = dict(options.build_args)
         self._globals = self._global_arguments()
+        self._given_epoch = self._find_given_epoch()
 
     def plan(self) -> Plan:
         target = self._target()
@@ -151,11 +148,11 @@ class _Planner:
             build=(build.os, build.architecture, build.variant),
             stage=self._options.target or "default",
         )
-        values.update((k, v) for k, v in self._options.build_args.items() if k in values)
+        values.update((k, v) for k, v in self._build_args.items() if k in values)
         for argument in self._dockerfile.arguments:
             for name, default in argument.pairs:
-                if name in self._options.build_args:
-                    values[name] = self._options.build_args[name]
+                if name in self._build_args:
+                    values[name] = self._build_args[name]
                 elif default is not None:
                     values[name] = self._expanded(default, values, argument)
         return values
@@ -205,15 +202,16 @@ class _Planner:
                 scope=self._start_scope(base, self._platforms[index]),
                 escape=self._dockerfile.escape,
                 global_arguments=self._globals,
-                build_args=self._options.build_args,
+                build_args=self._build_args,
                 epoch=self._epoch(base),
                 find_input=lambda name, span, by_number: self._input(
                     name, stage, span, by_number=by_number
                 ),
             )
-            self._planned[index] = planner.finish(
-                base=base, name=stage.base.name or f"stage-{index}"
-            )
+            planned = planner.finish(base=base, name=stage.base.name or f"stage-{index}")
+            created = rfc3339(self._created(planned.epoch))
+            config = replace(planned.config, created=created)
+            self._planned[index] = replace(planned, config=config)
             self._scopes[index] = planner.scope
         return self._planned[index]
 
@@ -270,28 +268,16 @@ class _Planner:
         except InvalidPlatform as error:
             raise PlanError(error.message, span=node.span) from error
 
-    def _check_platform(self, found: FoundImage, wanted: Platform, span: Span) -> None:
-        """Hold an image against the platform it is used for: names in the store have but one."""
-        if not suits(found.config.platform, wanted):
-            raise PlanError(
-                f"{found.reference} is an image for {found.config.platform}, not for {wanted}",
-                span=span,
-                hint=f"give an image for {wanted} that name, or use FROM --platform=… as"
-                " $BUILDPLATFORM and $TARGETPLATFORM allow",
-            )
-
     def _find_image(
         self, name: str, platform: Platform, span: Span, stage_index: int
     ) -> FoundImage:
         try:
-            found = self._images.find(name, platform)
+            return self._images.find(name, platform)
         except ImageError as error:
             hint = self._stage_hint(name, stage_index) or error.hint
             raise PlanError(
                 f"{name}: failed to resolve source metadata: {error.message}", span=span, hint=hint
             ) from error
-        self._check_platform(found, platform, span)
-        return found
 
     def _stage_hint(self, name: str, stage_index: int) -> str | None:
         """Which stage may have been meant by a name that is no image's."""
@@ -346,9 +332,33 @@ class _Planner:
 
     # ---- what a stage starts with
 
+    def _find_given_epoch(self) -> int | None:
+        """SOURCE_DATE_EPOCH: a build argument, in the environment, or an ARG before FROM."""
+        given = self._build_args.pop(EPOCH_ARGUMENT, None)
+        if given is None and self._options.epoch is not None:
+            given = str(self._options.epoch)
+        declared = [a.span for a in self._dockerfile.arguments if EPOCH_ARGUMENT in dict(a.pairs)]
+        default = self._globals.pop(EPOCH_ARGUMENT, "")
+        span = declared[-1] if declared else None
+        text = default if given is None else given
+        epoch = given_epoch(text, self._options.committed, span)
+        if epoch is not None:
+            # What ARGs get is the time, however it was said.
+            if declared:
+                self._globals[EPOCH_ARGUMENT] = str(epoch)
+            if given is not None:
+                self._build_args[EPOCH_ARGUMENT] = str(epoch)
+        return epoch
+
+    def _created(self, epoch: int) -> int:
+        """When the image of a stage is created."""
+        if self._given_epoch is not None or self._options.committed is None:
+            return epoch
+        return max(epoch, self._options.committed)
+
     def _epoch(self, base: Base) -> int:
-        if self._options.epoch is not None:
-            return self._options.epoch
+        if self._given_epoch is not None:
+            return self._given_epoch
         match base:
             case ScratchBase() | NamedBase():
                 return SCRATCH_EPOCH

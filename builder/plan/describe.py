@@ -112,7 +112,6 @@ class _AnyImage:
     """An empty image of whatever name: an outline does not depend on what is in a base."""
 
     def find(self, reference: str, platform: Platform) -> FoundImage:
-        # Without an architecture it suits any platform.
         return FoundImage(reference, sha256(b""), ImageConfig(architecture=""))
 
 

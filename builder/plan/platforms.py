@@ -1,4 +1,4 @@
-"""Platforms of a build: which was asked for, whether an image suits it, whether it can be run.
+"""Platforms of a build: which was asked for, and whether its programs can be run.
 
 A stage of a foreign platform can be planned and copied into like any other; only its RUNs need
 help: an emulator that the kernel starts for foreign programs (binfmt_misc). It has to be

@@ -234,7 +234,8 @@ class PlannedStage:
     """A stage: its base, its steps, and the config of the image it ends in.
 
     `config` has the runtime configuration of the whole stage, but the layers and the history
-    of its base only; execution adds its own. `epoch` is seconds since 1970 (DESIGN §6).
+    of its base only; execution adds its own. `epoch` is seconds since 1970 (DESIGN §6), and
+    `config.created` no earlier.
     """
 
     index: int

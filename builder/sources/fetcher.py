@@ -76,6 +76,7 @@ class Fetcher:
         self._credentials = credentials
         self._turns = Turns()
         self._layers: dict[Remote, DiffID] = {}
+        self._committed: dict[Repository, int] = {}
 
     def _repositories(self) -> Repositories:
         from builder.sources.repositories import Repositories
@@ -106,6 +107,11 @@ class Fetcher:
             return FetchedText(self._text(file, remote.shown()))
         self._store.put_record(key.digest, key.kind, key.components, layer)
         return layer
+
+    def committed(self, repository: Repository) -> int:
+        """When the commit was made that is checked out, in seconds since 1970; `RemoteError`."""
+        self._layer(repository)
+        return self._committed[repository]
 
     def files(self, remote: Remote) -> DiffID:
         """A named context: as any, but what is no archive is a file under its name."""
@@ -142,7 +148,9 @@ class Fetcher:
                 if isinstance(remote, RemoteFile):
                     found = self._downloads.layer(remote)
                 else:
-                    found = self._repositories().checkout(remote).diff_id
+                    checkout = self._repositories().checkout(remote)
+                    self._committed[remote] = checkout.committed
+                    found = checkout.diff_id
                 self._layers[remote] = found
             return found
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from builder.errors import ContextError
+from builder.plan.remote_names import Remote, Repository
 from builder.sources.fetcher import FetchedText, Fetcher
 from builder.sources.source import Source, remote_context
 from builder.sources.trees import normalise
@@ -24,10 +25,14 @@ _MOST_DOCKERFILE = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class GivenContext:
-    """A context as layers (none, if there are no files), and the Dockerfile to build."""
+    """A context as layers (none, if there are no files), and the Dockerfile to build.
+
+    `committed` is when the commit was made, of a repository (seconds since 1970).
+    """
 
     layers: tuple[DiffID, ...]
     source: Source
+    committed: int | None = None
 
 
 def fetch_context(
@@ -38,7 +43,8 @@ def fetch_context(
         raise ContextError(
             "invalid argument: can't use stdin for both build context and dockerfile"
         )
-    found = _fetched(context, fetcher, stdin)
+    remote = None if context == _STANDARD_INPUT else remote_context(context)
+    found = _fetched(context, remote, fetcher, stdin)
     if isinstance(found, FetchedText):
         if file is not None:
             raise ContextError(
@@ -47,14 +53,18 @@ def fetch_context(
             )
         return GivenContext((), Source("", "Dockerfile", found.data))
     if file == _STANDARD_INPUT:
-        return GivenContext((found,), Source("", "Dockerfile", stdin.read(_MOST_DOCKERFILE)))
-    return GivenContext((found,), _dockerfile(store, found, file))
+        source = Source("", "Dockerfile", stdin.read(_MOST_DOCKERFILE))
+    else:
+        source = _dockerfile(store, found, file)
+    committed = fetcher.committed(remote) if isinstance(remote, Repository) else None
+    return GivenContext((found,), source, committed)
 
 
-def _fetched(context: str, fetcher: Fetcher, stdin: BinaryIO) -> DiffID | FetchedText:
+def _fetched(
+    context: str, remote: Remote | None, fetcher: Fetcher, stdin: BinaryIO
+) -> DiffID | FetchedText:
     if context == _STANDARD_INPUT:
         return fetcher.sent(stdin, "standard input")
-    remote = remote_context(context)
     if remote is not None:
         return fetcher.context(remote)
     with open(context, "rb") as opened:

@@ -43,14 +43,16 @@ _SETTINGS: Final = (
     ("http.lowSpeedLimit", "1000"),
     ("http.lowSpeedTime", "60"),
 )
+_MEMO: Final = "commit-time"
 _OF_NO_USE: Final = ("FETCH_HEAD", "ORIG_HEAD", "COMMIT_EDITMSG", "logs", "hooks", "description")
 
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """A commit, and the layer that has its files."""
+    """A commit, when it was made (seconds since 1970), and the layer that has its files."""
 
     commit: str
+    committed: int
     diff_id: DiffID
 
 
@@ -78,13 +80,16 @@ class Repositories:
             _check(repository, wanted)
             key = _key(repository, wanted.commit)
             record = self._store.record(key.digest)
-            if record is not None:
-                return Checkout(wanted.commit, record.diff_id)
+            memo = self._store.get_memo(_MEMO, wanted.commit)
+            if record is not None and memo is not None:
+                return Checkout(wanted.commit, int(memo), record.diff_id)
             git.take(wanted)
+            committed = int(git.run("show", "--no-patch", "--format=%ct", wanted.commit))
             entries = list(_entries(git, repository))
             diff_id = commit_entries(self._store, entries)
+        self._store.put_memo(_MEMO, wanted.commit, b"%d" % committed)
         self._store.put_record(key.digest, key.kind, key.components, diff_id)
-        return Checkout(wanted.commit, diff_id)
+        return Checkout(wanted.commit, committed, diff_id)
 
 
 class _Git:

@@ -18,7 +18,7 @@ from grammar.lint.rules import (
     UNDEFINED_ARG_IN_FROM,
 )
 from grammar.lint.surroundings import BaseImage, Surroundings
-from grammar.nodes import Dockerfile, From
+from grammar.nodes import Copy, Dockerfile, From, Run
 from grammar.suggest import did_you_mean
 from grammar.words import Expanded, expand
 
@@ -94,11 +94,16 @@ def check_from(node: From, arguments: Globals, escape: str, report: Report) -> s
 
 
 def check_platform(
-    node: From, name: str, image: BaseImage, arguments: Globals, escape: str, report: Report
+    node: From | Copy | Run,
+    name: str,
+    image: BaseImage,
+    arguments: Globals,
+    escape: str,
+    report: Report,
 ) -> None:
     """Whether an image is for the platform it is used for."""
     wanted = arguments.values.get("TARGETPLATFORM", "")
-    if node.platform is not None:
+    if isinstance(node, From) and node.platform is not None:
         try:
             wanted = expand(node.platform, arguments.values, escape=escape).text
         except WordError:

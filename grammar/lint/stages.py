@@ -9,7 +9,7 @@ of their own.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from grammar.errors import DockerfileError, WordError, quoted
@@ -22,6 +22,7 @@ from grammar.lint.from_arguments import (
     global_arguments,
 )
 from grammar.lint.ignored import check_ignored
+from grammar.lint.mounts import mount_source
 from grammar.lint.options import CheckOptions
 from grammar.lint.ports import check_ports
 from grammar.lint.rules import (
@@ -32,7 +33,7 @@ from grammar.lint.rules import (
     WORKDIR_RELATIVE_PATH,
 )
 from grammar.lint.secrets import check_secret
-from grammar.lint.surroundings import Surroundings
+from grammar.lint.surroundings import BaseImage, Surroundings
 from grammar.lint.variables import Variables, plain_words
 from grammar.nodes import (
     Add,
@@ -49,6 +50,7 @@ from grammar.nodes import (
     Label,
     Maintainer,
     Onbuild,
+    Run,
     SetShell,
     Shell,
     Stage,
@@ -113,7 +115,7 @@ class _Follower:
     def follow(self, stage: Stage, base: str | None, report: Report) -> None:
         """Follow the next stage; `base` is its expanded base, `None` where it is not known."""
         start = self._start(stage.base, base, report)
-        walk = _Walk(start, self._surroundings, self._globals, report)
+        walk = _Walk(start, self._surroundings, self._globals, self._image, report)
         for trigger in start.triggers:
             span, comments = stage.base.span, stage.base.comments
             walk.instruction(replace(trigger, span=span, comments=comments))
@@ -122,6 +124,11 @@ class _Follower:
         self._ends.append(walk.end())
         if stage.base.name is not None:
             self._names[stage.base.name] = stage.index
+
+    def _image(self, name: str) -> BaseImage | None:
+        """What is known of the image that a `from` names; `None` where it names something else."""
+        other = name.isdigit() or name in ("scratch", "context") or name.lower() in self._names
+        return None if other else self._surroundings.find_base(name)
 
     def _start(self, node: From, base: str | None, report: Report) -> _End:
         if base in self._names:
@@ -147,8 +154,14 @@ class _Walk:
     """One stage, instruction by instruction."""
 
     def __init__(
-        self, start: _End, surroundings: Surroundings, arguments: Globals, report: Report
+        self,
+        start: _End,
+        surroundings: Surroundings,
+        arguments: Globals,
+        find_image: Callable[[str], BaseImage | None],
+        report: Report,
     ) -> None:
+        self._find_image = find_image
         self._variables = start.variables
         self._shell = start.shell
         self._workdir = start.workdir
@@ -190,6 +203,11 @@ class _Walk:
         match node:
             case Copy() | Add():
                 self._sources(node)
+                if isinstance(node, Copy) and node.from_ is not None:
+                    self._taken_from(node.from_, node)
+            case Run():
+                for name in filter(None, map(mount_source, node.mounts)):
+                    self._taken_from(name, node)
             case Label():
                 self._legacy(node)
             case SetShell():
@@ -254,6 +272,12 @@ class _Walk:
         patterns = self._surroundings.ignored
         if patterns is not None and not (isinstance(node, Copy) and node.from_ is not None):
             check_ignored(sources, node, patterns, self._report)
+
+    def _taken_from(self, name: str, node: Copy | Run) -> None:
+        image = self._find_image(name)
+        if image is not None:
+            escape = self._variables.escape
+            check_platform(node, name, image, self._globals, escape, self._report)
 
     def _legacy(self, node: Env | Label) -> None:
         if node.legacy:

@@ -5,12 +5,12 @@ The words are those that BuildKit expands, and no other (dockerfile.md 1.3).
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from grammar.errors import WordError
 from grammar.lint.findings import Report
+from grammar.lint.mounts import mount_values
 from grammar.lint.rules import UNDEFINED_VAR
 from grammar.nodes import (
     Add,
@@ -103,7 +103,7 @@ def plain_words(node: Instruction) -> Iterator[str]:
             yield node.destination
         case Run():
             for mount in node.mounts:
-                yield from _mount_values(mount)
+                yield from mount_values(mount)
         case User():
             yield node.user
         case Volume():
@@ -114,15 +114,3 @@ def plain_words(node: Instruction) -> Iterator[str]:
             raise AssertionError("its words are expanded where its values are needed")
         case _:
             return
-
-
-def _mount_values(text: str) -> Iterator[str]:
-    """The values of a `--mount` that may hold variables."""
-    try:
-        fields = next(csv.reader([text], strict=True), [])
-    except csv.Error:
-        return
-    for option in fields:
-        key, _, value = option.partition("=")
-        if key.lower() != "from":
-            yield value

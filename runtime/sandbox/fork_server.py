@@ -15,24 +15,16 @@ import select
 import sys
 
 from runtime.sandbox import syscalls
-from runtime.sandbox.child import Child
-from runtime.sandbox.wire import Order, decode_order
+from runtime.sandbox.cloning import clone_container, last_capability
+from runtime.sandbox.wire import decode_order
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from typing import NoReturn
 else:
     import _signal
 
 _FDS = 5
-_NAMESPACES = (
-    syscalls.CLONE_NEWNS
-    | syscalls.CLONE_NEWPID
-    | syscalls.CLONE_NEWIPC
-    | syscalls.CLONE_NEWUTS
-    | syscalls.CLONE_NEWCGROUP
-)
 
 
 def main() -> None:
@@ -58,8 +50,7 @@ class _Server:
         self._poll = select.poll()
         self._poll.register(socket.fileno(), select.POLLIN)
         self._poll.register(parent_fd, select.POLLIN)
-        with open("/proc/sys/kernel/cap_last_cap", "rb", buffering=0) as file:
-            self._last_capability = int(file.read())
+        self._last_capability = last_capability()
 
     def serve(self) -> None:
         """Answer requests; at the end no container is left that must not outlive its parent."""
@@ -101,7 +92,11 @@ class _Server:
         size = os.fstat(order_fd).st_size
         order = decode_order(os.pread(order_fd, size, 0))
         try:
-            pid, pidfd = self._clone(order, standard, error_fd)
+            # With CLONE_PARENT our parent is the container's, and waits for it; the exit signal
+            # is then ours, so none may be given.
+            pid, pidfd = clone_container(
+                order, standard, error_fd, self._last_capability, flags=syscalls.CLONE_PARENT
+            )
         except OSError as error:
             self._socket.sendmsg([marshal.dumps((0, error.errno))])
         else:
@@ -116,19 +111,3 @@ class _Server:
             for fd in fds:
                 os.close(fd)
         return True
-
-    def _clone(self, order: Order, standard: list[int], error_fd: int) -> tuple[int, int]:
-        flags = _NAMESPACES
-        if order.network == "none":
-            flags |= syscalls.CLONE_NEWNET
-        # With CLONE_PARENT our parent is the container's, and waits for it; the exit signal is
-        # then ours, so none may be given.
-        pid, pidfd = syscalls.clone3(flags | syscalls.CLONE_PARENT, 0)
-        if pid == 0:
-            self._become_container(order, standard, error_fd)
-        return pid, pidfd
-
-    def _become_container(self, order: Order, standard: list[int], error_fd: int) -> NoReturn:
-        for number, fd in enumerate(standard):
-            os.dup2(fd, number)
-        Child(order, error_fd, self._last_capability).run()

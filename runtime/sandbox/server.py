@@ -22,11 +22,10 @@ from runtime.errors import (
     CommandNotFound,
     CommandNotRunnable,
     ContainerError,
-    SandboxUnavailable,
     SetupFailed,
     UserNotFound,
 )
-from runtime.sandbox import mounts
+from runtime.sandbox.spawn import SOCKET_FD, spawn
 from runtime.sandbox.spec import SandboxSpec
 from runtime.sandbox.wire import decode_failure, encode_order
 
@@ -36,11 +35,6 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-_SOCKET_FD: Final = 3
-_PROGRAM: Final = (
-    "import sys; sys.path.append(sys.argv.pop()); "
-    "from runtime.sandbox.fork_server import main; main()"
-)
 _NOT_FOUND: Final = (errno.ENOENT, errno.ENOTDIR)
 
 
@@ -101,7 +95,13 @@ class SandboxServer:
         self._lock = threading.Lock()
         self._socket: _socket.socket | None = ours
         try:
-            self._pid = _spawn(interpreter or os.readlink("/proc/self/exe"), theirs.fileno())
+            self._pid = spawn(
+                "runtime.sandbox.fork_server",
+                theirs.fileno(),
+                str(SOCKET_FD),
+                str(os.getpid()),
+                interpreter=interpreter,
+            )
         except BaseException:
             ours.close()
             raise
@@ -150,7 +150,7 @@ class SandboxServer:
             os.close(read_fd)
         if failure:
             process.wait()
-            raise _error(spec, *decode_failure(failure))
+            raise start_error(spec.argv[0], *decode_failure(failure))
         return process
 
     def _request(self, order: bytes, fds: tuple[int, ...]) -> Process:
@@ -195,44 +195,6 @@ class SandboxServer:
             os.waitpid(self._pid, 0)
 
 
-def _spawn(interpreter: str, socket_fd: int) -> int:
-    """Start the server's process on a read-only clone of the interpreter."""
-    interpreter = os.path.realpath(interpreter)
-    try:
-        clone = mounts.bind(interpreter, read_only=True, recursive=False)
-    except PermissionError as error:
-        raise SandboxUnavailable(
-            "a read-only clone of the Python interpreter",
-            "the kernel does not allow it",
-            "call runtime.sandbox.privilege.acquire() first",
-        ) from error
-    except OSError as error:
-        if error.errno != errno.ENOSYS:
-            raise
-        raise SandboxUnavailable(
-            "a read-only clone of the Python interpreter",
-            f"the kernel ({os.uname().release}) is too old",
-            "use Linux 5.14 or newer",
-        ) from error
-    folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    arguments = [interpreter, "-I", "-S", "-E", "-X", "utf8", "-c", _PROGRAM]
-    arguments += [str(_SOCKET_FD), str(os.getpid()), folder]
-    environment = {}
-    if "LD_LIBRARY_PATH" in os.environ:
-        environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
-    try:
-        return os.posix_spawn(
-            f"/proc/self/fd/{clone}",
-            arguments,
-            environment,
-            file_actions=[(os.POSIX_SPAWN_DUP2, socket_fd, _SOCKET_FD)],
-            setsid=True,
-            setsigmask=(),
-        )
-    finally:
-        os.close(clone)
-
-
 def _read_all(fd: int) -> bytes:
     data = b""
     while more := os.read(fd, 4096):
@@ -240,10 +202,9 @@ def _read_all(fd: int) -> bytes:
     return data
 
 
-def _error(spec: SandboxSpec, stage: str, number: int, text: str) -> ContainerError:
+def start_error(command: str, stage: str, number: int, text: str) -> ContainerError:
     """The failure that a container reported, as one of ours."""
     if stage == "exec":
-        command = spec.argv[0]
         if number in _NOT_FOUND:
             return CommandNotFound(command, text)
         return CommandNotRunnable(command, text)

@@ -25,7 +25,7 @@ from builder.plan.steps import (
 from grammar.nodes import Heredoc
 from runtime.image.digest import Digest
 from runtime.image.errors import ImageNotFound
-from runtime.image.model import ImageConfig, RuntimeConfig
+from runtime.image.model import ImageConfig, RuntimeConfig, rfc3339
 from runtime.image.platform import Platform
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -252,3 +252,38 @@ def test_a_mistyped_target() -> None:
         PlanError, match=r'target stage "bulid" could not be found \(did you mean build\?\)'
     ):
         planned("FROM busybox AS build\nFROM busybox\n", target="bulid")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "epoch", "created"),
+    [
+        ("FROM busybox\n", {}, 1700000000, 1700000000),
+        ("FROM scratch\n", {}, 315532800, 315532800),
+        ("FROM busybox\n", {"committed": 1600000000}, 1700000000, 1700000000),
+        ("FROM busybox\n", {"committed": 1800000000}, 1700000000, 1800000000),
+        ("FROM busybox\n", {"committed": 1800000000, "epoch": 5}, 5, 5),
+        ("FROM busybox\n", {"epoch": 5, "build_args": {"SOURCE_DATE_EPOCH": "6"}}, 6, 6),
+        ("FROM busybox\n", {"build_args": {"SOURCE_DATE_EPOCH": ""}}, 1700000000, 1700000000),
+        ("ARG SOURCE_DATE_EPOCH=8\nFROM busybox\n", {}, 8, 8),
+        ("ARG SOURCE_DATE_EPOCH=8\nFROM busybox\n", {"epoch": 9}, 9, 9),
+        ("ARG SOURCE_DATE_EPOCH=context\nFROM busybox\n", {"committed": 7}, 7, 7),
+        ("ARG SOURCE_DATE_EPOCH=context\nFROM busybox\n", {}, 1700000000, 1700000000),
+    ],
+)
+def test_the_epoch_and_when_an_image_is_created(
+    text: str, options: dict[str, object], epoch: int, created: int
+) -> None:
+    result = planned(text + "ARG SOURCE_DATE_EPOCH\nRUN true\n", **options).target
+    assert result.epoch == epoch
+    assert result.config.created == rfc3339(created)
+    (step,) = (p.step for p in result.steps if isinstance(p.step, RunStep))
+    assert dict(step.env)["SOURCE_DATE_EPOCH"] == str(epoch)
+
+
+@pytest.mark.parametrize("value", ["yesterday", "-1", "1e9", "٣", "999999999999"])
+def test_an_epoch_that_is_none(value: str) -> None:
+    with pytest.raises(PlanError, match="invalid SOURCE_DATE_EPOCH") as caught:
+        planned(f"# c\nARG SOURCE_DATE_EPOCH={value}\nFROM busybox\n")
+    assert caught.value.span is not None
+    assert caught.value.span.first == 2
+    assert "seconds since 1970" in (caught.value.hint or "")

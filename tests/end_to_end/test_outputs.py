@@ -108,12 +108,16 @@ def test_switches_take_values_and_what_asks_for_nothing_is_taken(
 
 
 def test_an_image_of_another_platform_says_so(lamina: Lamina, tmp_path: Path) -> None:
-    outcome = lamina("build", "--platform", "linux/s390x", context(tmp_path), status=1)
-    assert "is an image for linux/" in outcome.stderr
-    assert "not for linux/s390x" in outcome.stderr
+    folder = context(tmp_path, "FROM busybox\nCOPY Dockerfile /\nRUN true\n")
+    outcome = lamina("build", "--platform", "linux/s390x", "-t", "ours", folder)
+    assert "WARN: InvalidBaseImagePlatform: Base image busybox was pulled with" in outcome.stderr
+    assert 'expected "linux/s390x" for current build (line 1)' in outcome.stderr
+    assert lamina.inspect("ours")["Architecture"] != "s390x"
     folder = context(tmp_path, "FROM scratch\nCOPY Dockerfile /\n")
     lamina("build", "--platform", "linux/s390x", "-t", "foreign", folder)
     assert lamina.inspect("foreign")["Architecture"] == "s390x"
+    outcome = lamina("build", context(tmp_path, "FROM foreign\nCOPY Dockerfile /other\n"))
+    assert 'pulled with platform "linux/s390x", expected "linux/' in outcome.stderr
     folder = context(tmp_path, "FROM foreign\nRUN true\n")
     if not os.path.exists("/proc/sys/fs/binfmt_misc/qemu-s390x"):
         outcome = lamina("build", "--platform", "linux/s390x", folder, status=1)

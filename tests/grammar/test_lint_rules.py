@@ -234,13 +234,16 @@ EXAMPLES = [
     ),
     Example(
         "InvalidBaseImagePlatform",
-        "FROM arm\nFROM --platform=linux/arm64 arm AS arm64\nFROM amd\nFROM arm64\n",
-        (
+        "FROM arm\nFROM --platform=linux/arm64 arm AS arm64\nFROM amd\nFROM arm64\n"
+        "COPY --from=arm / /a\nCOPY --from=amd / /b\nCOPY --from=arm64 / /c\nCOPY --from=0 / /d\n"
+        "RUN --mount=from=arm,target=/e --mount=type=cache,target=/f true\n",
+        tuple(
             (
                 'Base image arm was pulled with platform "linux/arm64", expected "linux/amd64"'
                 " for current build",
-                1,
-            ),
+                line,
+            )
+            for line in (1, 5, 9)
         ),
         images(arm=BaseImage(platform="linux/arm64/v8"), amd=BaseImage(platform="linux/amd64")),
     ),

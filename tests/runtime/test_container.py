@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
@@ -14,29 +13,32 @@ from typing import Any, TypeVar
 
 import pytest
 
-from runtime.container import (
-    ContainerSpec,
-    command_line,
-    environment,
+from runtime.containers.folder import (
+    containers_directory,
     find_container,
     list_containers,
-    remove_container,
-    run,
-    sweep_containers,
+    new_folder,
 )
-from runtime.container_state import (
+from runtime.containers.foreground import run
+from runtime.containers.names import locked_names
+from runtime.containers.record import (
     Container,
-    ProcessIdentity,
-    identify,
-    new_container,
+    Description,
+    State,
+    read_container,
+    write_description,
     write_state,
 )
-from runtime.errors import ContainerNotFound, InvalidContainer
+from runtime.containers.remove import remove_container, sweep_containers
+from runtime.containers.spec import ContainerSpec, command_line, environment
+from runtime.errors import ContainerNotFound, InvalidContainer, NameTaken
 from runtime.image.archives.importing import import_rootfs
 from runtime.image.model import RuntimeConfig
 from runtime.image.reference import Reference
 from runtime.image.store.store import Store
+from runtime.monitor.identity import ProcessIdentity, identify, is_alive
 from runtime.sandbox.server import SandboxServer
+from runtime.sandbox.spec import BindMount
 from support.bases import BUSYBOX, root_file_system
 from support.sandbox import Refused, inside, remove_folder
 
@@ -92,31 +94,46 @@ def test_a_process_is_more_than_its_id() -> None:
 # ---- what is recorded
 
 
-def recorded(root: Path, **fields: Any) -> Container:
-    values: dict[str, Any] = {
-        "image": "busybox", "image_id": "sha256:0", "command": ("sh",), "created": 1,
-        "status": "exited", "exit_status": 0,
-    }  # fmt: skip
-    with new_container(str(root)) as (container_id, path):
-        container = Container(id=container_id, **(values | fields))
-        write_state(path, container)
-    return container
+def recorded(
+    root: Path, *, name: str | None = None, created: int = 1, remove: bool = False, **fields: Any
+) -> Container:
+    values: dict[str, Any] = {"status": "exited", "exit_status": 0}
+    state = State(**(values | fields))
+    with new_folder(str(root)) as (container_id, folder, _):
+        with locked_names(containers_directory(str(root))) as names:
+            description = Description(
+                id=container_id,
+                name=names.take(name, container_id),
+                created_ns=created,
+                image_id="sha256:0",
+                diff_ids=(),
+                argv=("sh", "ü\udcff"),
+                env=(("A", "1"),),
+                hostname="box",
+                spec=spec(remove=remove, mounts=(BindMount(source="/a", target="/b"),)),
+            )
+            write_description(folder, description)
+        write_state(folder, state)
+    return Container(description=description, state=state, folder=folder)
 
 
 def test_what_is_recorded_is_listed_newest_first(tmp_path: Path) -> None:
     assert list_containers(str(tmp_path)) == []
     old = recorded(tmp_path, created=1)
-    new = recorded(tmp_path, created=2, exit_status=3, finished=9, command=("a", "ü"))
+    new = recorded(tmp_path, created=2, exit_status=3, finished_ns=9, error="ü\udcff")
     assert list_containers(str(tmp_path)) == [new, old]
 
 
-def test_a_container_is_found_by_the_beginning_of_its_id(tmp_path: Path) -> None:
-    first, second = recorded(tmp_path), recorded(tmp_path)
-    assert find_container(str(tmp_path), first.id) == first
-    assert find_container(str(tmp_path), second.id[:20]) == second
-    for name in ("", "x", first.id + "0", "../" + first.id):
+def test_a_container_is_found_by_its_name_and_the_beginning_of_its_id(tmp_path: Path) -> None:
+    first, second = recorded(tmp_path, name="first"), recorded(tmp_path)
+    root = str(tmp_path)
+    assert find_container(root, first.id) == first
+    assert find_container(root, second.id[:20]) == second
+    assert find_container(root, "first") == find_container(root, "/first") == first
+    assert find_container(root, second.name) == second
+    for name in ("", "x", first.id + "0", "../" + first.id, "names", "../names"):
         with pytest.raises(ContainerNotFound):
-            find_container(str(tmp_path), name)
+            find_container(root, name)
 
 
 def test_the_beginning_of_several_ids_is_none(tmp_path: Path) -> None:
@@ -127,6 +144,23 @@ def test_the_beginning_of_several_ids_is_none(tmp_path: Path) -> None:
         find_container(str(tmp_path), shared)
 
 
+def test_a_name_is_one_containers_only(tmp_path: Path) -> None:
+    first = recorded(tmp_path, name="only")
+    with pytest.raises(NameTaken, match=f"already in use by container {first.id[:12]}"):
+        recorded(tmp_path, name="only")
+    # What a killed process left stands for nothing.
+    link = tmp_path / "containers" / "names" / "stale"
+    link.symlink_to("0" * 64)
+    with pytest.raises(ContainerNotFound):
+        find_container(str(tmp_path), "stale")
+    assert recorded(tmp_path, name="stale").name == "stale"
+    link = tmp_path / "containers" / "names" / "former"
+    link.symlink_to(first.id)
+    with pytest.raises(ContainerNotFound):
+        find_container(str(tmp_path), "former")
+    assert recorded(tmp_path, name="former").name == "former"
+
+
 def test_a_process_that_has_its_id_now_is_not_the_container(tmp_path: Path) -> None:
     me = identify(os.getpid())
     assert me is not None
@@ -135,15 +169,16 @@ def test_a_process_that_has_its_id_now_is_not_the_container(tmp_path: Path) -> N
     for identity, status in ((me, "running"), (others, "exited"), (elder, "exited")):
         container = recorded(tmp_path, status="running", process=identity, exit_status=None)
         found = find_container(str(tmp_path), container.id)
-        assert (found.status, found.exit_status) == (status, None)
+        assert (found.state.status, found.state.exit_status) == (status, None)
 
 
-@pytest.mark.parametrize("state", ["", "{", "[]", "{}", '{"status": "running"}', "\xff"])
-def test_a_damaged_record_is_passed_over(tmp_path: Path, state: str) -> None:
+@pytest.mark.parametrize("document", ["", "{", "[]", "{}", '{"status": "running"}', "\xff"])
+@pytest.mark.parametrize("file", ["state.json", "config.json"])
+def test_a_damaged_record_is_passed_over(tmp_path: Path, file: str, document: str) -> None:
     container = recorded(tmp_path)
-    path = tmp_path / "containers" / container.id / "state.json"
-    path.write_bytes(state.encode("latin-1"))
+    (Path(container.folder) / file).write_bytes(document.encode("latin-1"))
     assert list_containers(str(tmp_path)) == []
+    assert read_container(container.folder) is None
 
 
 def test_a_sweep_takes_only_what_nobody_has(tmp_path: Path) -> None:
@@ -151,12 +186,16 @@ def test_a_sweep_takes_only_what_nobody_has(tmp_path: Path) -> None:
         root = Path(store.root)
         kept = recorded(root)
         litter = recorded(root, remove=True, status="running", exit_status=None)
-        (root / "containers" / litter.id / "upper").mkdir()
-        with new_container(store.root) as (half_made, _):
+        half_removed = recorded(root, status="removing")
+        (Path(litter.folder) / "upper").mkdir()
+        with new_folder(store.root) as (half_made, _, _):
             sweep_containers(store)
-            assert sorted(os.listdir(root / "containers")) == sorted([kept.id, half_made])
+            names = {path.name for path in (root / "containers").iterdir()} - {"names"}
+            assert names == {kept.id, half_made}
         sweep_containers(store)
-        assert os.listdir(root / "containers") == [kept.id]
+        assert {path.name for path in (root / "containers").iterdir()} == {kept.id, "names"}
+        assert half_removed.id not in os.listdir(root / "containers")
+        assert os.listdir(root / "containers" / "names") == [kept.name]
 
 
 # ---- and run
@@ -215,6 +254,13 @@ def shop(run_folder: Path) -> Iterator[Shop]:
 namespaces = pytest.mark.namespaces
 
 
+def left_in(shop: Shop) -> list[str]:
+    """What there is of containers, and their names."""
+    folder = Path(shop.root, "containers")
+    found = [path.name for path in folder.iterdir() if path.name not in ("names", "events")]
+    return found + os.listdir(folder / "names")
+
+
 @namespaces
 def test_the_images_own_command(shop: Shop) -> None:
     assert shop.run(remove=True) == (0, "default\n")
@@ -256,18 +302,17 @@ def test_changes_are_kept_until_it_is_removed(shop: Shop) -> None:
     status, output = shop.sh("hostname; echo kept > /kept; exit 9")
     assert status == 9
 
-    def look(store: Store) -> tuple[Container, str, dict[str, Any]]:
+    def look(store: Store) -> tuple[Container, str]:
         found = find_container(store.root, output.strip())
         folder = Path(store.root, "containers", found.id)
-        config = json.loads((folder / "config.json").read_text())
-        return found, (folder / "upper/kept").read_text(), config
+        return found, (folder / "upper/kept").read_text()
 
-    found, kept, config = shop.command_of(look)
+    found, kept = shop.command_of(look)
     assert kept == "kept\n"
-    assert (found.status, found.exit_status, found.image) == ("exited", 9, "busybox")
-    assert found.finished is not None
-    assert found.finished >= found.created
-    assert config["argv"][0] == "/bin/sh"
+    assert (found.state.status, found.state.exit_status) == ("exited", 9)
+    assert found.state.finished_ns > found.state.started_ns > found.description.created_ns
+    assert found.spec.image == "busybox"
+    assert found.description.argv[0] == "/bin/sh"
 
     def remove(store: Store) -> tuple[str, list[Container]]:
         return remove_container(store, found.id[:12]), list_containers(store.root)
@@ -284,8 +329,7 @@ def test_nothing_is_left_of_one_that_is_not_to_be_kept(shop: Shop) -> None:
         shop.run("/nope", remove=True)
     with pytest.raises(Refused, match="UserNotFound"):
         shop.run("true", user="nemo", remove=True)
-    assert list_containers(shop.root) == []
-    assert os.listdir(os.path.join(shop.root, "containers")) == []
+    assert left_in(shop) == []
 
 
 @namespaces
@@ -299,7 +343,7 @@ def test_one_that_cannot_be_started_is_kept_with_dockers_status(
     with pytest.raises(Refused):
         shop.run(command, user=user)
     (found,) = list_containers(shop.root)
-    assert (found.status, found.exit_status) == ("exited", status)
+    assert (found.state.status, found.state.exit_status) == ("exited", status)
     shop.command_of(lambda store: remove_container(store, found.id))
 
 
@@ -346,7 +390,7 @@ def test_many_of_one_image_do_not_see_each_others_changes(shop: Shop) -> None:
         return outputs
 
     assert shop.command_of(work) == [f"{number}\n" for number in range(24)]
-    assert os.listdir(os.path.join(shop.root, "containers")) == []
+    assert left_in(shop) == []
 
 
 @namespaces
@@ -417,7 +461,7 @@ def start_in_background(shop: Shop, **fields: Any) -> int:
     with os.fdopen(read_fd) as lines:
         pid = int(lines.readline())
         assert lines.readline() == "up\n"
-    wait_for(lambda: list_containers(shop.root)[0].status == "running")
+    wait_for(lambda: list_containers(shop.root)[0].state.status == "running")
     return pid
 
 
@@ -425,13 +469,13 @@ def start_in_background(shop: Shop, **fields: Any) -> int:
 def test_one_that_runs_is_only_removed_by_force(shop: Shop) -> None:
     pid = start_in_background(shop)
     (found,) = list_containers(shop.root)
-    assert found.status == "running"
-    assert found.process is not None
+    assert found.state.status == "running"
+    assert found.state.process is not None
     with pytest.raises(Refused, match=r"ContainerRunning: container .* is running"):
         shop.command_of(lambda store: remove_container(store, found.id))
     shop.command_of(lambda store: remove_container(store, found.id, force=True))
     assert list_containers(shop.root) == []
-    assert identify(found.process.pid) != found.process
+    assert identify(found.state.process.pid) != found.state.process
     wait_for(lambda: identify(pid) is None)
 
 
@@ -440,8 +484,8 @@ def test_what_a_killed_command_leaves_is_swept_by_the_next(shop: Shop) -> None:
     pid = start_in_background(shop, remove=True)
     (found,) = list_containers(shop.root)
     os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: list_containers(shop.root)[0].status == "exited")
-    assert found.process is not None
-    wait_for(lambda: identify(found.process.pid) is None if found.process else True)
+    wait_for(lambda: list_containers(shop.root)[0].state.status == "exited")
+    assert found.state.process is not None
+    wait_for(lambda: not is_alive(found.state.process))
     assert shop.run(remove=True)[0] == 0
-    assert os.listdir(os.path.join(shop.root, "containers")) == []
+    assert left_in(shop) == []

@@ -86,8 +86,8 @@ def serving(**files: bytes) -> Iterator[Site]:
             thread.join()
 
 
-def git(folder: Path, *arguments: str) -> str:
-    """Run git as somebody, whatever is configured here."""
+def git(folder: Path, *arguments: str, **more: str) -> str:
+    """Run git as somebody, whatever is configured here; `more` is for its environment."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
@@ -96,6 +96,7 @@ def git(folder: Path, *arguments: str) -> str:
         **{f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in (
             ("NAME", "A"), ("EMAIL", "a@example.com"), ("DATE", "1700000000 +0000"),
         )},
+        **more,
     }  # fmt: skip
     process = subprocess.run(
         ["git", "-c", "protocol.file.allow=always", *arguments],

@@ -1,0 +1,119 @@
+"""`lamina run` and `create`: new containers."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from builder.commands.container_image import available, image_options
+from builder.commands.container_options import container_options, spec_of
+from builder.commands.container_refused import RUN_REFUSED
+from builder.commands.failures import report
+from builder.commands.opened import opened_engine, opened_monitor, opened_store
+from builder.commands.refusals import refusing
+from builder.errors import BuildError, OptionError
+from runtime.containers.spec import ContainerSpec
+from runtime.errors import CommandNotFound, CommandNotRunnable, ContainerError
+from runtime.image.errors import ImageError
+
+_NOT_STARTED, _NOT_RUNNABLE, _NOT_FOUND = 125, 126, 127
+
+
+@click.command(
+    "run",
+    cls=refusing(RUN_REFUSED),
+    short_help="Run a command in a new container.",
+    context_settings={"allow_interspersed_args": False, "help_option_names": ["--help"]},
+)
+@click.argument("image")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@container_options
+@image_options
+@click.option("-d", "--detach", is_flag=True, help="In the background; print its ID.")
+@click.pass_obj
+def run_command(root: str, /, detach: bool, **options: Any) -> int:
+    """Run COMMAND (or the image's own) in a new container of IMAGE.
+
+    Output and signals pass through; with -i input, too. The exit status is the command's, or
+    125, 126, 127 where it could not be started, as with docker.
+    """
+    spec = spec_of(options, detached=detach)
+    id_file = _new_id_file(options["cidfile"])
+    try:
+        if detach:
+            return _run_detached(root, spec, options, id_file)
+        return _run_direct(root, spec, options)
+    except (BuildError, ContainerError, ImageError) as error:
+        return failed(error)
+
+
+@click.command(
+    "create",
+    cls=refusing(RUN_REFUSED),
+    short_help="Make a container without starting it.",
+    context_settings={"allow_interspersed_args": False, "help_option_names": ["--help"]},
+)
+@click.argument("image")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@container_options
+@image_options
+@click.pass_obj
+def create_command(root: str, /, **options: Any) -> int:
+    """Make a container of IMAGE; `lamina start` runs its command. Prints its ID."""
+    from runtime.containers.start import create
+
+    spec = spec_of(options, detached=False)
+    id_file = _new_id_file(options["cidfile"])
+    with opened_store(root) as store:
+        container = create(store, replace(spec, image=available(store, options)))
+    _write_id(id_file, container.id)
+    click.echo(container.id)
+    return 0
+
+
+def failed(error: Exception) -> int:
+    """Report why a container could not be started; docker's exit status for it."""
+    report(error)
+    if isinstance(error, CommandNotFound):
+        return _NOT_FOUND
+    return _NOT_RUNNABLE if isinstance(error, CommandNotRunnable) else _NOT_STARTED
+
+
+def _run_direct(root: str, spec: ContainerSpec, options: dict[str, Any]) -> int:
+    from runtime.containers.foreground import run
+
+    stdin = 0 if spec.open_stdin else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    with opened_engine(root) as engine:
+        spec = replace(spec, image=available(engine.store, options))
+        return run(engine.store, engine.sandbox, spec, stdin_fd=stdin)
+
+
+def _run_detached(
+    root: str, spec: ContainerSpec, options: dict[str, Any], id_file: str | None
+) -> int:
+    from runtime.containers.start import run_detached
+
+    with opened_monitor(root) as (store, monitor):
+        spec = replace(spec, image=available(store, options))
+        container = run_detached(store, monitor, spec)
+    _write_id(id_file, container.id)
+    click.echo(container.id)
+    return 0
+
+
+def _new_id_file(path: str | None) -> str | None:
+    if path is not None and os.path.lexists(path):
+        raise OptionError(f"--cidfile: {path} is there already", hint="remove it, or name another")
+    return path
+
+
+def _write_id(path: str | None, container_id: str) -> None:
+    if path is not None:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(fd, container_id.encode())
+        finally:
+            os.close(fd)

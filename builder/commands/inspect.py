@@ -1,0 +1,68 @@
+"""`lamina inspect`: everything about containers and images, as JSON or by a template."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from builder.commands.failures import report
+from builder.commands.opened import opened_store
+from runtime.containers.folder import find_container
+from runtime.errors import ContainerError, ContainerNotFound
+from runtime.image.errors import ImageError
+
+
+@click.command("inspect", short_help="Show what containers and images are, as JSON.")
+@click.argument("names", nargs=-1, required=True)
+@click.option("-f", "--format", "form", metavar="json|TEMPLATE",
+              help="Such as '{{.State.Running}}'; see docs/run.md.")  # fmt: skip
+@click.option("-s", "--size", is_flag=True, help="With the sizes of containers.")
+@click.option("--type", "kind", type=click.Choice(["container", "image"]),
+              help="Look for nothing else.")  # fmt: skip
+@click.pass_obj
+def inspect_command(
+    root: str, /, names: tuple[str, ...], form: str | None, size: bool, kind: str | None
+) -> int:
+    """Show containers and images by name or ID, as a JSON list.
+
+    A container is looked for first.
+    """
+    from builder.commands.templates import Template
+
+    template = Template(form) if form not in (None, "", "json") and form is not None else None
+    found: list[dict[str, Any]] = []
+    status = 0
+    for name in names:
+        try:
+            found.append(_document(root, name, kind, size=size))
+        except (ContainerError, ImageError) as error:
+            status = report(error)
+    if template is not None:
+        for document in found:
+            click.echo(template.render(document))
+    elif form == "json":
+        for document in found:
+            click.echo(json.dumps(document, ensure_ascii=False))
+    else:
+        click.echo(json.dumps(found, indent=4, ensure_ascii=False))
+    return status
+
+
+def _document(root: str, name: str, kind: str | None, *, size: bool) -> dict[str, Any]:
+    if kind != "image":
+        try:
+            container = find_container(root, name)
+        except ContainerNotFound:
+            if kind == "container":
+                raise
+        else:
+            from builder.commands.container_document import container_document
+
+            return container_document(container, size=size)
+    from builder.commands.images import image_document
+
+    with opened_store(root) as store:
+        image = store.image(name)
+        return image_document(image, store.remotes.digests(image.id))

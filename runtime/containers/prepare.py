@@ -1,0 +1,132 @@
+"""From an image and a spec to a container, and from a container to a sandbox."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from runtime.containers.folder import containers_directory, new_folder
+from runtime.containers.names import check_name, locked_names
+from runtime.containers.record import Container, Description, State, write_description, write_state
+from runtime.containers.remove import discard_held, event_attributes
+from runtime.containers.spec import (
+    SHORT_ID,
+    ContainerSpec,
+    command_line,
+    environment,
+    resolved,
+)
+from runtime.image.store.remove import remove_tree
+from runtime.image.store.store import Store
+from runtime.monitor.events import append_event
+from runtime.monitor.identity import identify
+from runtime.rootfs import prepare_root
+from runtime.sandbox.seccomp import default_filter
+from runtime.sandbox.spec import SandboxSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A container whose folder this process holds, by a descriptor."""
+
+    container: Container
+    lock_fd: int
+
+
+@contextmanager
+def new_container(store: Store, spec: ContainerSpec) -> Iterator[Held]:
+    """Make a container, which nobody else touches until the end of the block.
+
+    `ImageNotFound`, `NameTaken`, `InvalidContainer`. On error nothing is left.
+    """
+    image = store.image(spec.image)
+    config = image.config.config
+    argv = command_line(spec, config)
+    name = check_name(spec.name) if spec.name is not None else None
+    final = resolved(spec, config)
+    with new_folder(store.root) as (container_id, folder, lock_fd):
+        try:
+            hostname = _hostname(final, container_id)
+            with locked_names(containers_directory(store.root)) as names:
+                name = names.take(name, container_id)
+                description = Description(
+                    id=container_id,
+                    name=name,
+                    created_ns=time.time_ns(),
+                    image_id=str(image.id),
+                    diff_ids=image.config.diff_ids,
+                    argv=argv,
+                    env=environment(spec, config, hostname),
+                    hostname=hostname,
+                    spec=final,
+                )
+                write_description(folder, description)
+            state = State(status="created", runner=identify(os.getpid()))
+            write_state(folder, state)
+            store.lease(container_id, image.config.diff_ids)
+            os.mkdir(os.path.join(folder, "upper"), 0o755)
+        except BaseException:
+            discard_held(store, container_id)
+            raise
+        container = Container(description=description, state=state, folder=folder)
+        event(container, "create")
+        yield Held(container, lock_fd)
+
+
+def sandbox_of(store: Store, container: Container) -> SandboxSpec:
+    """The sandbox of a container that is about to start; for who holds its folder.
+
+    What an earlier run made for its mounts is made anew.
+    """
+    description, spec, folder = container.description, container.spec, container.folder
+    made = os.path.join(folder, "made")
+    try:
+        os.mkdir(made, 0o700)
+    except FileExistsError:
+        remove_tree(made)
+        os.mkdir(made, 0o700)
+    diff_ids = description.diff_ids
+    root = prepare_root(
+        view=store.view(diff_ids),
+        trees=tuple(store.tree(diff_id) for diff_id in diff_ids),
+        workspace=made,
+        mounts=spec.mounts,
+        hostname=description.hostname,
+        network=spec.network,
+        extra_hosts=spec.extra_hosts,
+        hostname_file=True,
+        read_only_files=False,
+    )
+    return SandboxSpec(
+        lower=root.lower,
+        upper=os.path.join(folder, "upper"),
+        work=root.work,
+        volatile=spec.remove,
+        mounts=root.mounts,
+        argv=description.argv,
+        env=description.env,
+        cwd=spec.working_dir or "/",
+        user=spec.user or "",
+        hostname=description.hostname,
+        network=spec.network,
+        capabilities=spec.capabilities,
+        seccomp=default_filter(spec.capabilities) if spec.seccomp else None,
+        no_new_privileges=spec.no_new_privileges,
+        read_only_root=spec.read_only,
+        shm_size=spec.shm_size,
+    )
+
+
+def event(container: Container, action: str, **more: str) -> None:
+    """Record that something happened to a container."""
+    attributes = {**event_attributes(container), **more}
+    append_event(os.path.dirname(container.folder), action, container.id, attributes)
+
+
+def _hostname(spec: ContainerSpec, container_id: str) -> str:
+    if spec.hostname is not None:
+        return spec.hostname
+    return os.uname().nodename if spec.network == "host" else container_id[:SHORT_ID]

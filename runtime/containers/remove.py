@@ -1,0 +1,140 @@
+"""Removing containers, with what they changed, their names and their hold on layers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
+
+from runtime.containers.folder import (
+    container_folder,
+    containers_directory,
+    find_container,
+    folder_names,
+    hold,
+    try_hold,
+)
+from runtime.containers.freezer import remove_freezer
+from runtime.containers.names import locked_names
+from runtime.containers.record import (
+    Container,
+    read_container,
+    recorded_name,
+    write_state,
+)
+from runtime.errors import ContainerRunning, SetupFailed
+from runtime.image.store.remove import remove_tree
+from runtime.image.store.store import Store, open_store
+from runtime.monitor.events import append_event
+from runtime.monitor.identity import has_ended, identify, open_process, send_signal
+
+_KILL_SECONDS: Final = 10
+_STEP: Final = 0.2
+
+
+def remove_container(store: Store, name: str, *, force: bool = False) -> str:
+    """Remove a container and its changes; gives its ID.
+
+    `ContainerRunning` if it runs, unless forced: then it is killed.
+    """
+    container = find_container(store.root, name)
+    deadline = time.monotonic() + _KILL_SECONDS
+    while True:
+        if container.is_active:
+            if not force:
+                raise ContainerRunning(container.id)
+            kill_all(container)
+        fd = hold(container.folder, _STEP)
+        if fd is not None:
+            break
+        # Somebody was faster, a monitor that was to remove it perhaps; or is just starting it.
+        if not os.path.isdir(container.folder):
+            return container.id
+        if time.monotonic() > deadline:
+            raise SetupFailed("remove the container", 0, "another process is at it")
+        container = read_container(container.folder) or container
+    try:
+        runner = identify(os.getpid())
+        write_state(container.folder, replace(container.state, status="removing", runner=runner))
+        _remove(store, container.id, container.folder)
+    finally:
+        os.close(fd)
+    attributes = event_attributes(container)
+    append_event(containers_directory(store.root), "destroy", container.id, attributes)
+    return container.id
+
+
+def sweep_containers(store: Store) -> None:
+    """Remove what was to be removed, but by processes that were killed before they had."""
+    parent = containers_directory(store.root)
+    for name in folder_names(parent):
+        path = os.path.join(parent, name)
+        container = read_container(path)
+        if container is not None and not _is_litter(container):
+            continue
+        fd = try_hold(path)
+        if fd is None:
+            continue
+        try:
+            again = read_container(path)
+            if again is None or _is_litter(again):
+                with suppress(OSError):
+                    _remove(store, name, path)
+        finally:
+            os.close(fd)
+
+
+def discard(root: str, container_id: str) -> None:
+    """Remove a container whose folder this process holds."""
+    with open_store(root) as store:
+        _remove(store, container_id, container_folder(root, container_id))
+
+
+def discard_held(store: Store, container_id: str) -> None:
+    """The same, in an open store."""
+    _remove(store, container_id, container_folder(store.root, container_id))
+
+
+def kill_all(container: Container) -> None:
+    """End a container that runs and whoever runs it, and wait until both are gone.
+
+    The latter first: it must not start the container again. `SetupFailed` if one does not end.
+    """
+    if not container.is_active:
+        return
+    for identity in (container.state.runner, container.state.process):
+        fd = open_process(identity)
+        if fd is None:
+            continue
+        try:
+            with suppress(PermissionError):
+                send_signal(fd, signal.SIGKILL)
+            if not has_ended(fd, _KILL_SECONDS):
+                raise SetupFailed("kill the container", 0, "it does not end")
+        finally:
+            os.close(fd)
+
+
+def event_attributes(container: Container) -> dict[str, str]:
+    """What events say of a container besides its ID."""
+    spec = container.spec
+    return {**dict(spec.labels), "image": spec.image, "name": container.name}
+
+
+def _is_litter(container: Container) -> bool:
+    if container.state.status == "dead":
+        return True
+    return container.spec.remove and container.state.status == "exited"
+
+
+def _remove(store: Store, container_id: str, path: str) -> None:
+    name = recorded_name(path)
+    if name is not None:
+        with locked_names(containers_directory(store.root)) as names:
+            names.drop(name, container_id)
+    remove_tree(path)
+    remove_freezer(container_id)
+    store.release(container_id)

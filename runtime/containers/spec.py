@@ -1,0 +1,174 @@
+"""What a container is to be, as a value: what the caller wants, and what becomes of it together
+with its image's config. The rules are Docker's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final, Literal
+
+from runtime.errors import InvalidContainer
+from runtime.image.model import Healthcheck, RuntimeConfig
+from runtime.sandbox.capabilities import DEFAULT_CAPABILITIES
+from runtime.sandbox.spec import BindMount, Mount, TmpfsMount
+
+DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SHORT_ID: Final = 12
+
+RestartPolicy = Literal["no", "on-failure", "always", "unless-stopped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOptions:
+    """How a log is kept: not at all, or in files of at most so many bytes each (docker's
+    `max-size` and `max-file`)."""
+
+    kept: bool = True
+    max_size: int | None = None
+    max_files: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSpec:
+    """An image, and what is to be different from what its config says.
+
+    image        a name or an ID
+    name         what the container is called; one is made up if `None`
+    command      instead of the image's Cmd
+    entrypoint   instead of the image's Entrypoint and Cmd; `()` is none
+    env          after the image's, instead of variables with the same name
+    hostname     the short ID if `None`, the host's with the host's network
+    labels       besides the image's
+    open_stdin   its input comes from who attaches to it
+    stdin_once   its input ends with the first that gave it some
+    stop_signal  a number; `None` is the image's, or SIGTERM
+    health       instead of what the image has; `test` `("NONE",)` is none
+    restarts     the most restarts of `on-failure`; 0 is any number
+    remove       leave nothing behind at the end
+    """
+
+    image: str
+    name: str | None = None
+    command: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    env: tuple[tuple[str, str], ...] = ()
+    working_dir: str | None = None
+    user: str | None = None
+    hostname: str | None = None
+    network: Literal["none", "host"] = "none"
+    extra_hosts: tuple[tuple[str, str], ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    capabilities: int = DEFAULT_CAPABILITIES
+    seccomp: bool = True
+    no_new_privileges: bool = False
+    read_only: bool = False
+    shm_size: int | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    open_stdin: bool = False
+    stdin_once: bool = False
+    stop_signal: int | None = None
+    stop_seconds: int | None = None
+    health: Healthcheck | None = None
+    restart: RestartPolicy = "no"
+    restarts: int = 0
+    log: LogOptions = LogOptions()
+    remove: bool = False
+
+
+def resolved(spec: ContainerSpec, config: RuntimeConfig) -> ContainerSpec:
+    """The spec with all that it leaves to the image's config."""
+    from runtime.containers.signals import parse_signal
+
+    stop_signal = spec.stop_signal
+    if stop_signal is None and config.stop_signal:
+        stop_signal = parse_signal(config.stop_signal)
+    return replace(
+        spec,
+        working_dir=spec.working_dir or config.working_dir or "/",
+        user=config.user if spec.user is None else spec.user,
+        labels=tuple({**dict(config.labels), **dict(spec.labels)}.items()),
+        stop_signal=stop_signal,
+        health=_health(spec.health, config.healthcheck),
+    )
+
+
+def command_line(spec: ContainerSpec, config: RuntimeConfig) -> tuple[str, ...]:
+    """The words of the command: Entrypoint, then Cmd.
+
+    An entrypoint of the caller's makes the image's Cmd void. `InvalidContainer` if there is
+    nothing to run.
+    """
+    if spec.entrypoint is not None:
+        argv = (*spec.entrypoint, *spec.command)
+    else:
+        argv = (*(config.entrypoint or ()), *(spec.command or config.cmd or ()))
+    if not argv:
+        raise InvalidContainer(
+            "no command specified: the image has neither Entrypoint nor Cmd",
+        )
+    return argv
+
+
+def environment(
+    spec: ContainerSpec, config: RuntimeConfig, hostname: str
+) -> tuple[tuple[str, str], ...]:
+    """PATH and HOSTNAME, then the image's variables, then the caller's; the last one counts."""
+    env = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
+    env |= dict(config.env)
+    env |= dict(spec.env)
+    return tuple(env.items())
+
+
+def spec_document(spec: ContainerSpec) -> dict[str, Any]:
+    """A spec as JSON has it."""
+    document: dict[str, Any] = {field.name: getattr(spec, field.name) for field in fields(spec)}
+    document["mounts"] = [_mount_document(mount) for mount in spec.mounts]
+    document["health"] = spec.health.to_json() if spec.health is not None else None
+    document["log"] = {field.name: getattr(spec.log, field.name) for field in fields(spec.log)}
+    return document
+
+
+def spec_from_document(document: Mapping[str, Any]) -> ContainerSpec:
+    """What `spec_document` was given. `TypeError`, `KeyError` or `ValueError` if it is none."""
+    members = {name: _frozen(value) for name, value in document.items()}
+    health = document["health"]
+    members["mounts"] = tuple(_mount(each) for each in document["mounts"])
+    members["health"] = Healthcheck.from_json(health) if health is not None else None
+    members["log"] = LogOptions(**document["log"])
+    return ContainerSpec(**members)
+
+
+def _health(wanted: Healthcheck | None, given: Healthcheck | None) -> Healthcheck | None:
+    """What of a health check the caller does not say is the image's; "NONE" is none."""
+    if wanted is None:
+        health = given
+    elif wanted.test == ("NONE",) or given is None:
+        health = wanted
+    else:
+        health = replace(
+            given,
+            **{
+                name: value
+                for name in (
+                    "test", "interval_ns", "timeout_ns", "start_period_ns", "start_interval_ns",
+                    "retries",
+                )
+                if (value := getattr(wanted, name))
+            },
+        )  # fmt: skip
+    return health if health is not None and health.test and health.test != ("NONE",) else None
+
+
+def _mount_document(mount: Mount) -> dict[str, Any]:
+    document = {field.name: getattr(mount, field.name) for field in fields(mount)}
+    return {"type": "bind" if isinstance(mount, BindMount) else "tmpfs", **document}
+
+
+def _mount(document: Mapping[str, Any]) -> Mount:
+    members = dict(document)
+    return BindMount(**members) if members.pop("type") == "bind" else TmpfsMount(**members)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
