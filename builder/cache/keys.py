@@ -94,3 +94,20 @@ def _plain(value: Any) -> Any:
 def identity(value: Any) -> str:
     """Any plan value as canonical JSON, for a key's component."""
     return _canonical(_plain(value))
+
+
+def component_digests(components: Mapping[str, str]) -> dict[str, str]:
+    """Digests of a key's components, to compare and not to tell; each variable has its own."""
+    found: dict[str, str] = {}
+    for name, value in components.items():
+        if name == "environment":
+            pairs: list[list[str]] = json.loads(value)
+            found.update((f"{name} {each}", _short_digest(each, text)) for each, text in pairs)
+        else:
+            found[name] = _short_digest(name, value)
+    return found
+
+
+def _short_digest(name: str, value: str) -> str:
+    data = f"{name}\0{value}".encode("utf-8", "surrogateescape")
+    return hashlib.sha256(data).hexdigest()[:16]

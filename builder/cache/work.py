@@ -37,6 +37,11 @@ class Elsewhere(Protocol):
     def find(self, key: Key) -> tuple[DiffID, str] | None:
         """The result of a key, whose layer may yet have to be fetched; and who knows it."""
 
+    def like(self, text: str, key: Key) -> tuple[str, dict[str, str]] | None:
+        """Of a key that nobody knows: the digests of the components of the one most like it that
+        an instruction of this text has; and who knows that.
+        """
+
     def are_here(self, diff_ids: Iterable[DiffID]) -> bool:
         """Whether none of these layers has to be fetched."""
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-from builder.cache.keys import Key
+from builder.cache.keys import component_digests
 from builder.cache.layering import EMPTY_LAYER
 from builder.errors import BuildError
 from builder.events import Emit, Exported, Noticed
 from builder.exchange.folder import FolderTarget
-from builder.exchange.format import BlobTarget, CacheContent, CacheRecord, write_cache
+from builder.exchange.format import (
+    MOST_TEXT,
+    BlobTarget,
+    CacheContent,
+    CacheRecord,
+    write_cache,
+)
 from builder.exchange.options import CacheTo
 from builder.exchange.session import Exchange, LayerUnusable
 from runtime.image.digest import DiffID, Digest
@@ -28,7 +31,6 @@ _COMPRESSIONS = {
     "zstd": Compression.ZSTD,
     "uncompressed": Compression.UNCOMPRESSED,
 }
-_MOST_TEXT = 200
 _CHUNK = 1 << 20
 
 
@@ -119,25 +121,7 @@ def _records(exchange: Exchange) -> Iterator[CacheRecord]:
                     key=key.digest,
                     kind=key.kind,
                     diff_id=made.diff_id,
-                    text=made.text[:_MOST_TEXT],
-                    components=tuple(sorted(component_digests(key).items())),
+                    text=made.text[:MOST_TEXT],
+                    components=tuple(sorted(component_digests(key.components).items())),
                     created=known.created if known is not None else int(time.time()),
                 )
-
-
-def component_digests(key: Key) -> dict[str, str]:
-    """A key's components as digests; of environment variables, one for each."""
-    found: dict[str, str] = {}
-    for name, value in key.components.items():
-        if name == "environment":
-            pairs: Sequence[Any] = json.loads(value)
-            for variable, text in pairs:
-                found[f"environment {variable}"] = _short(variable, text)
-        else:
-            found[name] = _short(name, value)
-    return found
-
-
-def _short(name: str, value: str) -> str:
-    data = f"{name}\0{value}".encode("utf-8", "surrogateescape")
-    return hashlib.sha256(data).hexdigest()[:16]

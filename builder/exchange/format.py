@@ -30,6 +30,8 @@ MEDIA_TYPE_CACHE: Final = "application/vnd.lamina.cache.config.v1+json"
 DIFF_ID: Final = "lamina.diff-id"
 """The annotation of a layer that gives its diff ID."""
 MOST_RECORDS: Final = 20_000
+MOST_TEXT: Final = 200
+"""How much of an instruction a record has."""
 _VERSION: Final = 1
 _KEY_LENGTH: Final = 64
 _DOCUMENT: Final = "cache config"

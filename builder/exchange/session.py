@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from builder.cache.keys import Key
+from builder.cache.keys import Key, component_digests
 from builder.cache.layering import EMPTY_LAYER, commit_entries
 from builder.cache.work import Turns
 from builder.errors import BuildError
 from builder.events import Emit, Noticed
 from builder.exchange.folder import FolderSource
-from builder.exchange.format import BlobSource, CacheContent, read_cache
+from builder.exchange.format import MOST_TEXT, BlobSource, CacheContent, read_cache
 from builder.exchange.options import CacheFrom
 from runtime.image.archives.contents import MOST_DOCUMENT
 from runtime.image.archives.intake import keep_layer, take_layer
@@ -107,6 +107,20 @@ class Exchange:
         else:
             with self._guard:
                 self._hits.setdefault(diff_id, []).append(key)
+
+    def like(self, text: str, key: Key) -> tuple[str, dict[str, str]] | None:
+        """The components' digests of the record most like a key nobody knows; and whose it is."""
+        ours = component_digests(key.components)
+        best: tuple[str, dict[str, str]] | None = None
+        most = -1
+        for source, content, _ in self._caches:
+            for record in content.records:
+                if record.kind == key.kind and record.text == text[:MOST_TEXT]:
+                    theirs = dict(record.components)
+                    equal = sum(theirs.get(name) == digest for name, digest in ours.items())
+                    if equal > most:
+                        best, most = (source.name, theirs), equal
+        return best
 
     def are_here(self, diff_ids: Iterable[DiffID]) -> bool:
         """Whether the store has all of these layers."""

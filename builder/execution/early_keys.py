@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from builder.cache.keys import Key, entries_key, identity, make_key
+from builder.cache.work import Elsewhere
 from builder.errors import BuildError
 from builder.execution.copy import CopyProblem, CopyRules, copy_entries
 from builder.plan.remote_names import RemoteFile, Repository
@@ -22,59 +23,59 @@ from runtime.image.errors import ImageError
 from runtime.image.layer.writer import canonical_order
 
 
-def early_key(
-    planned: PlannedStep,
-    layers: tuple[DiffID, ...],
-    *,
-    epoch: int,
-    inputs: Inputs,
-    unpacker: Unpacker,
-    layers_of: LayersOf,
-) -> Key | None:
-    """The early key of a step; `None` for one that has none, or that cannot be done anyway."""
-    step = planned.step
-    if isinstance(step, WorkdirStep):
-        components = {"path": step.path, "user": step.user}
-    elif isinstance(step, CopyStep):
-        content = _content(step, inputs, unpacker, layers_of)
-        if content is None:
+class EarlyKeys:
+    """The early keys of one build's steps."""
+
+    def __init__(
+        self, elsewhere: Elsewhere, inputs: Inputs, unpacker: Unpacker, layers_of: LayersOf
+    ) -> None:
+        self._elsewhere = elsewhere
+        self._inputs = inputs
+        self._unpacker = unpacker
+        self._layers_of = layers_of
+
+    def key(self, planned: PlannedStep, layers: tuple[DiffID, ...], epoch: int) -> Key | None:
+        """The early key of a step; `None` for one that has none, or that cannot be done anyway."""
+        step = planned.step
+        if isinstance(step, WorkdirStep):
+            components = {"path": step.path, "user": step.user}
+        elif isinstance(step, CopyStep):
+            content = self._content(step)
+            if content is None:
+                return None
+            components = {"step": identity(replace(step, input=FromNothing())), "content": content}
+        else:
             return None
-        components = {"step": identity(replace(step, input=FromNothing())), "content": content}
-    else:
-        return None
-    # A linked copy sees nothing below it, unless it needs to know who its owner is.
-    free = isinstance(step, CopyStep) and step.link and step.chown is None
-    parent = "" if free else chain_id(layers)
-    return make_key("early", {**components, "parent": parent, "epoch": str(epoch)})
+        # A linked copy sees nothing below it, unless it needs to know who its owner is.
+        free = isinstance(step, CopyStep) and step.link and step.chown is None
+        parent = "" if free else chain_id(layers)
+        return make_key("early", {**components, "parent": parent, "epoch": str(epoch)})
 
+    def needs_fetch(self, planned: PlannedStep, layers: tuple[DiffID, ...]) -> bool:
+        """Whether a step would look into layers that are not here to find its own key."""
+        step = planned.step
+        if isinstance(step, CopyStep):
+            layers = (*layers, *(self._inputs.layers(step.input, self._layers_of) or ()))
+        elif not isinstance(step, WorkdirStep):
+            return False
+        return not self._elsewhere.are_here(layers)
 
-def early_layers(
-    planned: PlannedStep, layers: tuple[DiffID, ...], inputs: Inputs, layers_of: LayersOf
-) -> tuple[DiffID, ...]:
-    """The layers that a step looks into before it is known whether it has to be done."""
-    step = planned.step
-    if isinstance(step, WorkdirStep):
-        return layers
-    if isinstance(step, CopyStep):
-        return (*layers, *(inputs.layers(step.input, layers_of) or ()))
-    return ()
-
-
-def _content(step: CopyStep, inputs: Inputs, unpacker: Unpacker, layers_of: LayersOf) -> str | None:
-    """What there is to be copied, as far as it can be named without a layer."""
-    if any(isinstance(each, RemoteFile | Repository) for each in step.sources):
-        return None
-    layers = inputs.layers(step.input, layers_of)
-    if layers is not None:
-        return f"layers {chain_id(layers)}"
-    rules = CopyRules(owner=None, change_mode=None, mtime=0)
-    try:
-        tree = inputs.tree(step.input, layers_of)
-        entries = copy_entries(step, tree, EmptyTree(), rules, unpacker.unpack)
-        key = entries_key(
-            canonical_order(entries),
-            lambda entry: unpacker.place(entry, inputs.place) or inputs.place(entry),
-        )
-    except (CopyProblem, TooManyLinks, BuildError, ImageError, OSError):
-        return None  # The copy itself fails of the same, and says where.
-    return f"files {key.digest}"
+    def _content(self, step: CopyStep) -> str | None:
+        """What there is to be copied, as far as it can be named without a layer."""
+        if any(isinstance(each, RemoteFile | Repository) for each in step.sources):
+            return None
+        layers = self._inputs.layers(step.input, self._layers_of)
+        if layers is not None:
+            return f"layers {chain_id(layers)}"
+        rules = CopyRules(owner=None, change_mode=None, mtime=0)
+        place = self._inputs.place
+        try:
+            tree = self._inputs.tree(step.input, self._layers_of)
+            entries = copy_entries(step, tree, EmptyTree(), rules, self._unpacker.unpack)
+            key = entries_key(
+                canonical_order(entries),
+                lambda entry: self._unpacker.place(entry, place) or place(entry),
+            )
+        except (CopyProblem, TooManyLinks, BuildError, ImageError, OSError):
+            return None  # The copy itself fails of the same, and says where.
+        return f"files {key.digest}"

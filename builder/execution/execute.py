@@ -25,10 +25,11 @@ from builder.events import (
     StepCached,
     StepEnded,
     StepFinished,
-    StepKeyed,
     StepStarted,
 )
 from builder.execution.copy_step import CopyRunner
+from builder.execution.early_keys import EarlyKeys
+from builder.execution.key_report import KeyReport
 from builder.execution.leftovers import Leftovers
 from builder.execution.options import ExecuteOptions
 from builder.execution.places import places
@@ -60,7 +61,6 @@ from runtime.sandbox.server import SandboxServer
 _COMMENT = "lamina.dockerfile.v1"
 
 Layers = tuple[DiffID, ...]
-_Keyed = Callable[[Key, bool], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +91,8 @@ class Executor:
         elsewhere: Elsewhere | None = None,
     ) -> None:
         self._plan = plan
-        self._inputs = inputs
-        self._unpacker = unpacker
         self._elsewhere = elsewhere
+        self._early = EarlyKeys(elsewhere, inputs, unpacker, self._layers_of) if elsewhere else None
         self._store = store
         self._options = options
         self._emit = emit
@@ -239,7 +238,7 @@ class Executor:
         try:
             if self._stopped.is_set():
                 raise Cancelled
-            early = self._early_key(stage, planned, layers)
+            early = self._early.key(planned, layers, stage.epoch) if self._early else None
             result = self._found_early(stage, planned, layers, early)
             if result is None:
                 work = self._work(stage, planned, layers, number)
@@ -274,31 +273,13 @@ class Executor:
             self._emit(StepFinished(number=number, seconds=seconds, diff_id=result.diff_id))
         return result.diff_id
 
-    def _early_key(self, stage: PlannedStage, planned: PlannedStep, layers: Layers) -> Key | None:
-        """A key that needs none of the layers, where other stores ask or are asked."""
-        if self._elsewhere is None:
-            return None
-        from builder.execution.early_keys import early_key
-
-        return early_key(
-            planned,
-            layers,
-            epoch=stage.epoch,
-            inputs=self._inputs,
-            unpacker=self._unpacker,
-            layers_of=self._layers_of,
-        )
-
     def _found_early(
         self, stage: PlannedStage, planned: PlannedStep, layers: Layers, early: Key | None
     ) -> StepResult | None:
         """The result by the early key: only asked where the step's own key needs a fetch."""
-        if early is None or self._elsewhere is None or not self._options.uses_cache(stage.name):
+        if early is None or self._early is None or not self._options.uses_cache(stage.name):
             return None
-        from builder.execution.early_keys import early_layers
-
-        needed = early_layers(planned, layers, self._inputs, self._layers_of)
-        return None if self._elsewhere.are_here(needed) else self._known(early)
+        return self._known(early) if self._early.needs_fetch(planned, layers) else None
 
     def _made(self, text: str, result: StepResult, early: Key | None = None) -> None:
         if self._elsewhere is not None:
@@ -331,38 +312,20 @@ class Executor:
             case _:
                 assert_never(step)
 
-    def _keyed(self, stage: PlannedStage, position: int, text: str, work: Work) -> _Keyed:
-        """What to call with a key of a step's as soon as it is known."""
+    def _keyed(self, stage: PlannedStage, position: int, text: str, work: Work) -> KeyReport:
         number, label = self._places[stage.index, position]
-
-        def keyed(key: Key, looked_up: bool) -> None:
-            own = {} if key.listing is None else {key.digest: key.listing}
-            self._emit(
-                StepKeyed(
-                    number=number,
-                    label=label,
-                    text=text,
-                    key=key.digest,
-                    kind=key.kind,
-                    components=key.components,
-                    facts=work.facts,
-                    looked_up=looked_up,
-                    listings={**work.listings, **own},
-                )
-            )
-
-        return keyed
+        return KeyReport(self._emit, self._elsewhere, number, label, text, work)
 
     def _do(
-        self, work: Work, use_cache: bool, keyed: _Keyed, start: Callable[[], None]
+        self, work: Work, use_cache: bool, keyed: KeyReport, start: Callable[[], None]
     ) -> StepResult:
         with self._turns.of(work.key.digest):
             keys = [work.key]
-            keyed(work.key, use_cache)
+            keyed.known_by(work.key, use_cache)
             known = self._known(work.key) if use_cache else None
             if known is None and work.content_key is not None:
                 keys.append(work.content_key())
-                keyed(keys[-1], use_cache)
+                keyed.known_by(keys[-1], use_cache)
                 known = self._known(keys[-1]) if use_cache else None
                 if known is not None and self._store.has_layer(known.diff_id):
                     self._remember(work.key, known.diff_id)
@@ -371,6 +334,8 @@ class Executor:
             self._keys += [key.digest for key in keys]
             if known is not None:
                 return replace(known, keys=tuple(keys))
+            if use_cache:
+                keyed.unknown(keys[-1])
             start()
             began = time.monotonic()
             diff_id = work.do()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Literal
 
 from builder.cache.layering import EMPTY_LAYER
 from builder.records.recorder import VERSION
+from runtime.image.errors import InvalidReference
+from runtime.image.reference import Reference
 from runtime.image.store.builds import StoredBuild
 
 Status = Literal["base", "cached", "ran", "failed", "cancelled", "running", "keyed"]
@@ -30,7 +32,7 @@ class Ignored:
 class StepRecord:
     """What became of a step, or of a stage's FROM (`builder.events` has the fields' meaning).
 
-    `seconds` is `None` for what did not run.
+    `seconds` is `None` for what did not run; `pinned` the digest by which a registry has a base.
     """
 
     number: int
@@ -47,6 +49,7 @@ class StepRecord:
     source: str = ""
     base: str = ""
     image_id: str = ""
+    pinned: str = ""
     on: int | None = None
 
     @property
@@ -136,11 +139,19 @@ def _build(stored: StoredBuild, document: Mapping[str, Any]) -> BuildRecord:
         ignored=Ignored(
             file=ignore["file"], lines=tuple((line, text) for line, text in ignore["lines"])
         ),
-        steps=tuple(_step(step) for step in document["steps"]),
+        steps=tuple(_step(step, document.get("bases", {})) for step in document["steps"]),
     )
 
 
-def _step(members: Mapping[str, Any]) -> StepRecord:
+def _step(members: Mapping[str, Any], bases: Mapping[str, str]) -> StepRecord:
     known = {each.name for each in fields(StepRecord)}
     given = {name: value for name, value in members.items() if name in known}
-    return StepRecord(**{name: value for name, value in given.items() if value is not None})
+    step = StepRecord(**{name: value for name, value in given.items() if value is not None})
+    return replace(step, pinned=_pinned(step.base, bases)) if step.base and bases else step
+
+
+def _pinned(base: str, bases: Mapping[str, str]) -> str:
+    try:
+        return bases.get(str(Reference.parse(base)), "")
+    except InvalidReference:
+        return ""

@@ -88,10 +88,11 @@ class Recorder:
         self._listings: dict[str, bytes] = {}
 
     def __call__(self, event: Event) -> None:
-        """Take an event down and pass it on."""
+        """Take an event down and pass it on, but for keys: nobody else has a use for them."""
         with self._guard:
             self._take(event)
-        self._emit(event)
+        if not isinstance(event, StepKeyed):
+            self._emit(event)
 
     def _take(self, event: Event) -> None:
         match event:

@@ -8,7 +8,9 @@ from typing import Any
 
 from builder.records.model import BuildRecord, StepRecord
 from builder.records.nearest import Earlier, nearest, nearest_base
-from builder.records.reasons import FindListing, Reason, base_reason, reasons, short
+from builder.records.reason import FindListing, Reason, short
+from builder.records.reasons import reasons
+from builder.records.run_reasons import base_reason
 from grammar.errors import printable
 from runtime.image.model import rfc3339
 

@@ -210,6 +210,23 @@ def test_arguments_are_not_in_a_cache(
             assert b"swordfish" not in path.read_bytes()
 
 
+def test_what_is_not_as_in_the_cache_is_named(
+    private_lamina: Lamina, another_private_lamina: Lamina, context: Path, tmp_path: Path
+) -> None:
+    """A store that has built nothing has only the cache to compare with: by digests."""
+    (context / "Dockerfile").write_text(
+        "FROM busybox\nCOPY lib /lib\nARG VERSION=1\nENV PLACE=here\nRUN echo $VERSION > /v\n"
+    )
+    cache = tmp_path / "cache"
+    export(private_lamina, context, cache)
+    (context / "lib" / "a").write_text("changed")
+    outcome = build(another_private_lamina, context, cache, "--build-arg", "VERSION=2", "--explain")
+    unlike = f"not as in the cache type=local,src={cache}"
+    assert f"#2 ran     COPY lib /lib: {unlike}: its files\n" in outcome.stderr
+    run = "#3 ran     RUN echo $VERSION > /v"
+    assert f"{run}: {unlike}: the layers below, ARG VERSION\n" in outcome.stderr
+
+
 # ---- damaged and hostile caches
 
 
