@@ -11,9 +11,9 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import report
+from benchmarks.installed import MAKERS, installed
 from benchmarks.measure import Series, measure
-from benchmarks.tools import MAKERS, installed
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import WORKLOADS, remove
 
 HERE = Path(__file__).parent
 
@@ -29,7 +29,7 @@ def main() -> int:
     chosen = [workload for workload in WORKLOADS if workload.name in options.workloads]
     series: list[Series] = []
     # Not /tmp: it may be a tmpfs, and every tool keeps its layers on a disk.
-    folder = Path(tempfile.mkdtemp(prefix="lamina-benchmarks-", dir="/var/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="lamina-benchmarks-", dir=options.folder))
     (folder / "tmp").mkdir()
     os.environ["TMPDIR"] = str(folder / "tmp")
     try:
@@ -48,7 +48,7 @@ def main() -> int:
                     told=lambda text: print(text, file=sys.stderr, flush=True),
                 )
     finally:
-        _remove(folder)
+        remove(folder)
     page = report.markdown(series, versions, found.missing)
     print(page)
     if options.markdown:
@@ -64,19 +64,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each (5)")
     parser.add_argument("--workloads", nargs="+", choices=names, default=names)
     parser.add_argument("--tools", nargs="+", choices=MAKERS, default=MAKERS)
+    parser.add_argument("--folder", default="/var/tmp", help="where to work (/var/tmp)")
     parser.add_argument("--json", type=Path, help="write every measurement there")
     parser.add_argument("--markdown", type=Path, help="write the page there")
     return parser.parse_args()
-
-
-def _remove(folder: Path) -> None:
-    """Remove all of it; what a tool that was ended has left mounted is unmounted first."""
-    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    for point in reversed(points):
-        if Path(point).is_relative_to(folder):
-            subprocess.run(["umount", point], check=True)
-    enter = [] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--map-auto"]
-    subprocess.run([*enter, "rm", "-rf", "--one-file-system", folder], check=True)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import resource
 import statistics
 import time
 from collections.abc import Callable, Iterable
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.tools import CommandFailed, Tool
-from benchmarks.workloads import Action, Workload, clear
+from benchmarks.workloads import Action, Workload, remove
 
 FAILURES_BORNE = 3
 
@@ -23,11 +24,17 @@ class Series:
     workload: str
     tool: str
     seconds: tuple[float, ...]
+    processor: tuple[float, ...]
+    """Seconds of processor time, which what else the machine does disturbs less."""
     failures: int = 0  # times it failed, and was measured again
 
     @property
     def median(self) -> float:
         return statistics.median(self.seconds)
+
+    @property
+    def median_processor(self) -> float:
+        return statistics.median(self.processor)
 
 
 def measure(
@@ -45,36 +52,57 @@ def measure(
     """
     chosen = [tool for tool in tools if workload.verb in tool.verbs]
     folders = {tool.name: folder / f"{workload.name}-{tool.name}" for tool in chosen}
-    seconds: dict[str, list[float]] = {tool.name: [] for tool in chosen}
-    failures = dict.fromkeys(seconds, 0)
+    taken: dict[str, list[Taken]] = {tool.name: [] for tool in chosen}
+    failures = dict.fromkeys(taken, 0)
     for own in folders.values():
         own.mkdir()
     for turn in range(1 + math.ceil(rounds * workload.rounds)):
         for tool in chosen:
             action = workload.prepare(tool, folders[tool.name], turn)
-            while (taken := _timed(action, told)) is None:
+            while (one := _timed(action, told)) is None:
                 failures[tool.name] += 1
                 if failures[tool.name] > FAILURES_BORNE:
                     raise CommandFailed([tool.name], f"{workload.name} fails again and again")
             if turn > 0:
-                seconds[tool.name].append(taken)
-        times = "  ".join(f"{name} {taken[-1]:.3f}" for name, taken in seconds.items() if taken)
+                taken[tool.name].append(one)
+        times = "  ".join(f"{name} {each[-1].seconds:.3f}" for name, each in taken.items() if each)
         told(f"{workload.name} {turn}: {times or 'warm'}")
     for own in folders.values():
-        clear(own)
+        remove(own)
     return [
-        Series(workload=workload.name, tool=name, seconds=tuple(taken), failures=failures[name])
-        for name, taken in seconds.items()
+        Series(
+            workload=workload.name,
+            tool=name,
+            seconds=tuple(one.seconds for one in each),
+            processor=tuple(one.processor for one in each),
+            failures=failures[name],
+        )
+        for name, each in taken.items()
     ]
 
 
-def _timed(action: Action, told: Callable[[str], None]) -> float | None:
-    """The seconds it took; `None` if it failed, which some tools now and then do."""
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one measurement took: seconds by the clock, and of processors (daemons' apart)."""
+
+    seconds: float
+    processor: float
+
+
+def _timed(action: Action, told: Callable[[str], None]) -> Taken | None:
+    """What it took; `None` if it failed, which some tools now and then do."""
     os.sync()
+    before = _processor_seconds()
     begin = time.perf_counter()
     try:
         action()
     except CommandFailed as error:
         told(str(error))
         return None
-    return time.perf_counter() - begin
+    return Taken(time.perf_counter() - begin, _processor_seconds() - before)
+
+
+def _processor_seconds() -> float:
+    """Of all children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -25,18 +25,25 @@ def of_one_step(series: Iterable[Series]) -> dict[str, float]:
     }
 
 
-def rows(series: list[Series]) -> list[tuple[str, str, str, str, str]]:
-    """Workload, tool, median, range, ratio to lamina's median."""
-    ours = {one.workload: one.median for one in series if one.tool == "lamina"}
-    table = []
+def rows(series: list[Series]) -> list[tuple[str, ...]]:
+    """Workload, tool, median, range, ratio to lamina's median; the same of processor time."""
+    ours = {one.workload: one for one in series if one.tool == "lamina"}
+    table: list[tuple[str, ...]] = []
     for one in series:
-        ratio = f"{one.median / ours[one.workload]:.1f}" if one.workload in ours else ""
+        lamina = ours.get(one.workload)
+        ratio = f"{one.median / lamina.median:.1f}" if lamina else ""
         spread = f"{_time(min(one.seconds))} to {_time(max(one.seconds))}"
-        table.append((TITLES[one.workload], one.tool, _time(one.median), spread, ratio))
+        used, used_ratio = _time(one.median_processor), ""
+        if one.tool == "docker":
+            used = ""  # its daemon's, of which nothing is known here
+        elif lamina:
+            used_ratio = f"{one.median_processor / lamina.median_processor:.1f}"
+        title = TITLES[one.workload]
+        table.append((title, one.tool, _time(one.median), spread, ratio, used, used_ratio))
     steps = of_one_step(series)
     for tool, seconds in steps.items():
         ratio = f"{seconds / steps['lamina']:.1f}" if "lamina" in steps else ""
-        table.append(("one more no-op RUN step", tool, _time(seconds), "slope", ratio))
+        table.append(("one more no-op RUN step", tool, _time(seconds), "slope", ratio, "", ""))
     return table
 
 
@@ -46,7 +53,7 @@ def _time(seconds: float) -> str:
 
 def markdown(series: list[Series], versions: dict[str, str], missing: Sequence[str]) -> str:
     """The page benchmarks/RESULTS.md is."""
-    head = ("workload", "tool", "median", "range", "times lamina")
+    head = ("workload", "tool", "median", "range", "times lamina", "processors", "times lamina")
     body = [head, ("---",) * len(head), *rows(series)]
     table = "\n".join("| " + " | ".join(row) + " |" for row in body)
     tools = "\n".join(f"- {name}: {version}" for name, version in versions.items())
@@ -93,6 +100,7 @@ def as_json(series: list[Series], versions: dict[str, str]) -> str:
                 "workload": one.workload,
                 "tool": one.tool,
                 "seconds": [round(seconds, 6) for seconds in one.seconds],
+                "processor_seconds": [round(seconds, 6) for seconds in one.processor],
                 "failures": one.failures,
             }
             for one in series

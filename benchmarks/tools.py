@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def call(*words: str | Path, environment: dict[str, str] | None = None) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """What a workload asks of a tool; `verbs` says which of `build` and `run` it has."""
+    """What a workload asks of a tool; `verbs` says which of these it has."""
 
     folder: Path
     name: str
@@ -71,6 +71,18 @@ class Tool:
         """Build a context; without `cached`, run every step."""
         raise NotImplementedError
 
+    def archive(self, context: Path, destination: Path) -> None:
+        """Build a context with what is cached, and write the image as an OCI archive."""
+        raise NotImplementedError
+
+    def pack(self, tree: Path, folder: Path) -> None:
+        """Make a layer of a tree in an empty folder: a gzip blob, its digest, its diff ID."""
+        raise NotImplementedError
+
+    def unpack(self, layout: Path, folder: Path) -> None:
+        """Make a tree, in an empty folder, of the one layer of the image in a layout."""
+        raise NotImplementedError
+
     def run(self, *command: str) -> None:
         """Start a container of the base image, without network, and wait for it."""
         raise NotImplementedError
@@ -82,6 +94,7 @@ class Lamina(Tool):
 
     name: str = "lamina"
     programs: tuple[str, ...] = ()
+    verbs: frozenset[str] = frozenset({"build", "run", "archive", "pack", "unpack"})
 
     def _call(self, *words: str | Path) -> str:
         program = Path(sys.executable).with_name("lamina")
@@ -96,6 +109,15 @@ class Lamina(Tool):
     def build(self, context: Path, tag: str, *, cached: bool) -> None:
         self._call("build", "-t", tag, *([] if cached else ["--no-cache"]), context)
 
+    def archive(self, context: Path, destination: Path) -> None:
+        self._call("build", "--output", f"type=oci,dest={destination}", context)
+
+    def pack(self, tree: Path, folder: Path) -> None:
+        call(sys.executable, "-m", "benchmarks.layer_jobs", "pack", tree, folder / "blob")
+
+    def unpack(self, layout: Path, folder: Path) -> None:
+        call(sys.executable, "-m", "benchmarks.layer_jobs", "unpack", layout, folder)
+
     def run(self, *command: str) -> None:
         self._call("run", "--rm", "--network", "none", "base", *command)
 
@@ -106,7 +128,7 @@ class Buildah(Tool):
 
     name: str = "buildah"
     programs: tuple[str, ...] = ("buildah",)
-    verbs: frozenset[str] = frozenset({"build"})
+    verbs: frozenset[str] = frozenset({"build", "archive", "pack"})
     from_line: str = "FROM localhost/base"
 
     def _call(self, *words: str | Path) -> str:
@@ -125,8 +147,19 @@ class Buildah(Tool):
         self.build(context, "base", cached=False)
 
     def build(self, context: Path, tag: str, *, cached: bool) -> None:
-        options = ["--isolation", "chroot", "--layers"] + ([] if cached else ["--no-cache"])
-        self._call("build", *options, "--quiet", "-t", f"localhost/{tag}", context)
+        self._build(context, f"localhost/{tag}", *([] if cached else ["--no-cache"]))
+
+    def archive(self, context: Path, destination: Path) -> None:
+        self._build(context, f"oci-archive:{destination}")
+
+    def _build(self, context: Path, name: str, *options: str) -> None:
+        isolation = ("--isolation", "chroot", "--layers", "--quiet")
+        self._call("build", *isolation, *options, "-t", name, context)
+
+    def pack(self, tree: Path, folder: Path) -> None:
+        container = self._call("from", "scratch").strip()
+        self._call("add", "--quiet", container, tree, "/")
+        self._call("commit", "--quiet", "--rm", container, f"oci:{folder}:layer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +168,13 @@ class Podman(Buildah):
 
     name: str = "podman"
     programs: tuple[str, ...] = ("podman",)
-    verbs: frozenset[str] = frozenset({"build", "run"})
+    verbs: frozenset[str] = frozenset({"build", "run", "unpack"})
+
+    def unpack(self, layout: Path, folder: Path) -> None:
+        stores: tuple[str | Path, ...] = ("--root", folder / "root")
+        stores += ("--runroot", self.folder / "run")  # of at most 50 characters
+        options = ("--storage-driver", "overlay", "pull", "--quiet")
+        call("podman", *stores, *options, f"oci:{layout}:layer")
 
     def run(self, *command: str) -> None:
         self._call("run", "--rm", "--network", "none", "localhost/base", *command)
@@ -259,37 +298,3 @@ class Crun(Tool):
         enter = ("nsenter", f"--mount={self.folder}/namespace")
         state = ("--root", self.folder / "state", "--cgroup-manager=disabled")
         call(*enter, "crun", *state, "run", "--bundle", self.folder / "bundle", "benchmark")
-
-
-MAKERS: dict[str, Callable[[Path], Tool]] = {
-    "lamina": lambda folder: Lamina(folder=folder),
-    "buildah": lambda folder: Buildah(folder=folder),
-    "podman": lambda folder: Podman(folder=folder),
-    "docker": lambda folder: Docker(folder=folder),
-    "crun": lambda folder: Crun(folder=folder),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Installed:
-    """The tools found here, ready to be measured, and the names of those that were not."""
-
-    tools: tuple[Tool, ...]
-    missing: tuple[str, ...]
-
-
-@contextlib.contextmanager
-def installed(folder: Path, wanted: tuple[str, ...]) -> Iterator[Installed]:
-    """Start what there is of the wanted tools, each in a folder of its own below `folder`."""
-    tools: list[Tool] = []
-    missing: list[str] = []
-    with contextlib.ExitStack() as stack:
-        for name in wanted:
-            tool = MAKERS[name](folder / name)
-            if all(shutil.which(program, path=SEARCH_PATH) for program in tool.programs):
-                tool.folder.mkdir()
-                stack.enter_context(tool.ready())
-                tools.append(tool)
-            else:
-                missing.append(name)
-        yield Installed(tuple(tools), tuple(missing))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.tools import Tool
+from benchmarks.layouts import write_layout
+from benchmarks.tools import Tool, call
+from benchmarks.trees import make_tree
 
 Action = Callable[[], None]
 SMALL_FILES = 30_000
+LAYER_FILES, LAYER_SIZE = 30_000, 400 << 20
+LARGE_FILES, LARGE_SIZE = 40_000, 600 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +96,80 @@ def _start(tool: Tool, folder: Path, turn: int) -> Action:
     return lambda: tool.run("true")
 
 
+def _tree(folder: Path) -> Path:
+    """The tree that layers are made of, made once for all tools."""
+    tree = folder.parent / "layer-tree"
+    if not tree.exists():
+        tree.mkdir()
+        make_tree(tree, files=LAYER_FILES, size=LAYER_SIZE)
+    return tree
+
+
+def _layout(folder: Path) -> Path:
+    layout = folder.parent / "layer-layout"
+    if not layout.exists():
+        blob = folder.parent / "layer-blob"
+        diff_id = call(
+            sys.executable, "-m", "benchmarks.layer_jobs", "pack", _tree(folder), blob
+        ).strip()
+        write_layout(layout, blob, diff_id)
+    return layout
+
+
+def _emptied(folder: Path) -> Path:
+    """A new folder in which a layer is made or unpacked; the last one is removed."""
+    target = folder / "target"
+    if target.exists():
+        remove(target)
+    target.mkdir()
+    return target
+
+
+def _pack(tool: Tool, folder: Path, turn: int) -> Action:
+    tree = _tree(folder)
+    target = _emptied(folder)
+    return lambda: tool.pack(tree, target)
+
+
+def _unpack(tool: Tool, folder: Path, turn: int) -> Action:
+    layout = _layout(folder)
+    target = _emptied(folder)
+    return lambda: tool.unpack(layout, target)
+
+
+def _large_context(folder: Path) -> Path:
+    """A folder of many files to copy, the same for all tools: a context of each one's own."""
+    context = folder / "context"
+    if not context.exists():
+        (context / "files").mkdir(parents=True)
+        make_tree(context / "files", files=LARGE_FILES, size=LARGE_SIZE)
+        (context / "Dockerfile").write_text("FROM scratch\nCOPY files /files\n")
+    return context
+
+
+def _archive(tool: Tool, folder: Path, turn: int) -> Action:
+    context = _large_context(folder)
+    # Every file is new to the tool, though no content is written again.
+    (context / "Dockerfile").write_text(f"FROM scratch\nCOPY files /files-{turn}\n")
+    return lambda: tool.archive(context, folder / f"{turn}.tar")
+
+
+def _rebuild_archive(tool: Tool, folder: Path, turn: int) -> Action:
+    context = _large_context(folder)
+    if turn == 0:
+        tool.archive(context, folder / "first.tar")
+    return lambda: tool.archive(context, folder / f"{turn}.tar")
+
+
+def _change_archive(tool: Tool, folder: Path, turn: int) -> Action:
+    context = _large_context(folder)
+    if turn == 0:
+        tool.archive(context, folder / "first.tar")
+    changed = min(path for path in (context / "files").rglob("*.py"))
+    changed.write_bytes(bytes((turn + 65,)) + changed.read_bytes()[1:])
+    return lambda: tool.archive(context, folder / f"{turn}.tar")
+
+
 WORKLOADS = (
     Workload(name="runs", title="twenty trivial RUN steps", prepare=_runs(20)),
     Workload(
@@ -112,9 +191,37 @@ WORKLOADS = (
         verb="run",
         rounds=4.0,
     ),
+    Workload(name="pack", title="tree to gzip blob", prepare=_pack, verb="pack"),
+    Workload(name="unpack", title="gzip blob to tree", prepare=_unpack, verb="unpack"),
+    Workload(
+        name="archive",
+        title=f"COPY of {LARGE_FILES:,} files, 600 MB, to an OCI archive",
+        prepare=_archive,
+        verb="archive",
+        rounds=0.6,
+    ),
+    Workload(
+        name="rebuild-archive",
+        title="the archive again, nothing changed",
+        prepare=_rebuild_archive,
+        verb="archive",
+        rounds=0.6,
+    ),
+    Workload(
+        name="change-archive",
+        title="the archive again, one byte changed",
+        prepare=_change_archive,
+        verb="archive",
+        rounds=0.6,
+    ),
 )
 
 
-def clear(folder: Path) -> None:
-    """Remove a workload's context, which nothing but this module wrote."""
-    shutil.rmtree(folder)
+def remove(folder: Path) -> None:
+    """Remove a folder, and first what a tool may have left mounted in it."""
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for point in reversed(points):
+        if Path(point).is_relative_to(folder):
+            call("umount", point)
+    enter = [] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--map-auto"]
+    call(*enter, "rm", "-rf", "--one-file-system", folder)
