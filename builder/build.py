@@ -43,10 +43,13 @@ from runtime.rootfs import RootFiles
 from runtime.sandbox.server import SandboxServer
 
 if TYPE_CHECKING:  # Imported by the builds that need them.
+    from builder.attest.options import AttestOptions
+    from builder.attest.witness import Witness
     from builder.cache.work import Elsewhere
     from builder.exchange.options import CacheFrom, CacheTo
     from builder.output.annotations import Annotation
     from builder.output.outputs import Output
+    from runtime.image.attestations import Attestation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,7 @@ class BuildRequest:
     annotations: tuple[Annotation, ...] = ()
     platform: Platform | None = None
     epoch: int | None = None
+    attest: AttestOptions | None = None
     execute: ExecuteOptions = field(default_factory=ExecuteOptions)
     pull: PullPolicy = "missing"
     registries: Callable[[Emit], OpenSession] | None = None
@@ -219,6 +223,7 @@ def _carry_out(
         unpacker = stack.enter_context(Unpacker(store))
         files = RootFiles(stack.enter_context(store.workspace()))
         leftovers = stack.enter_context(Leftovers())
+        witness = _witness(request, emit)
 
         def execute(elsewhere: Elsewhere | None) -> tuple[Executor, ImageConfig]:
             executor = Executor(
@@ -230,28 +235,55 @@ def _carry_out(
                 files=files,
                 leftovers=leftovers,
                 options=request.execute,
-                emit=emit,
+                emit=witness or emit,
                 elsewhere=elsewhere,
             )
             return executor, executor.execute()
 
+        def result_of(config: ImageConfig) -> Result:
+            image_id = store.put_image(config)
+            said: tuple[Attestation, ...] = ()
+            if witness is not None:
+                from builder.attest.attesting import attest
+
+                said = attest(
+                    store, image_id, plan=planned, request=request, inputs=inputs,
+                    witness=witness, emit=emit,
+                )  # fmt: skip
+            return _result(request, store, image_id, said, emit)
+
         if not request.cache_from and not request.cache_to:
             executor, config = execute(None)
-            result = _result(request, store, store.put_image(config), emit)
+            result = result_of(config)
         else:
             from builder.exchange.exporting import export_caches
             from builder.exchange.session import opened_exchange
 
             exchange = stack.enter_context(opened_exchange(store, request.cache_from, emit))
             executor, config = exchange.executed(execute, emit)
-            result = _result(request, store, store.put_image(config), emit)
+            result = result_of(config)
             export_caches(exchange, request.cache_to, config.diff_ids, emit)
     return Built(
         result=result, seen=inputs.seen(), images=images_used(planned), keys=executor.keys()
     )
 
 
-def _result(request: BuildRequest, store: Store, image_id: Digest, emit: Emit) -> Result:
+def _witness(request: BuildRequest, emit: Emit) -> Witness | None:
+    """A reader of the build's events, where something is to be said of the build."""
+    if request.attest is None:
+        return None
+    from builder.attest.witness import Witness
+
+    return Witness(emit)
+
+
+def _result(
+    request: BuildRequest,
+    store: Store,
+    image_id: Digest,
+    said: tuple[Attestation, ...],
+    emit: Emit,
+) -> Result:
     if not request.outputs:
         names = tuple(dict.fromkeys(request.names))
         name_image(store, image_id, names, emit)
@@ -265,5 +297,7 @@ def _result(request: BuildRequest, store: Store, image_id: Digest, emit: Emit) -
         outputs=request.outputs,
         annotations=request.annotations,
         open_session=None if request.registries is None else request.registries(emit),
+        attestations=said,
+        attestation_form=request.attest.form if request.attest else "referrers",
         emit=emit,
     )

@@ -46,6 +46,7 @@ _COMMANDS = {
     "ps": "builder.commands.container_list",
     "pull": "builder.commands.pull",
     "push": "builder.commands.push",
+    "referrers": "builder.commands.referrers",
     "rename": "builder.commands.container_control",
     "restart": "builder.commands.container_control",
     "rm": "builder.commands.container_control",

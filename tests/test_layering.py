@@ -15,6 +15,7 @@ OURS = ("builder", "grammar", "runtime")
 FACTS = tuple(
     f"runtime.image.{name}"
     for name in (
+        "attestations",
         "choice",
         "digest",
         "errors",

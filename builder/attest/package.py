@@ -64,11 +64,5 @@ def package_url(package: Package, distribution: Distribution | None) -> str:
     return text
 
 
-def image_url(repository: str, tag: str, platform: str) -> str:
-    """The purl of an image, as BuildKit writes it."""
-    version = f"@{_quoted(tag)}" if tag else ""
-    return f"pkg:docker/{quote(repository, safe='/')}{version}?platform={quote(platform, safe='')}"
-
-
 def _quoted(text: str) -> str:
     return quote(text, safe=":")

@@ -18,7 +18,7 @@ Images = tuple[tuple[str, Digest], ...]
 def images_used(plan: Plan) -> Images | None:
     """The images a plan depends on; `None` if it takes something from outside the store too."""
     images: dict[str, Digest] = {}
-    for value in _values(plan.stages):
+    for value in plan_values(plan):
         match value:
             case ImageBase() | FromImage():
                 images[value.reference] = value.image_id
@@ -31,8 +31,13 @@ def images_used(plan: Plan) -> Images | None:
 
 def base_images(plan: Plan) -> Images:
     """The images a plan depends on, whatever else it does."""
-    used = (v for v in _values(plan.stages) if isinstance(v, ImageBase | FromImage))
+    used = (v for v in plan_values(plan) if isinstance(v, ImageBase | FromImage))
     return tuple({value.reference: value.image_id for value in used}.items())
+
+
+def plan_values(plan: Plan) -> Iterator[Any]:
+    """Every value in a plan: bases, steps, inputs, what is elsewhere."""
+    yield from _values(plan.stages)
 
 
 def _values(value: Any) -> Iterator[Any]:

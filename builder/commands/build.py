@@ -40,6 +40,7 @@ from runtime.image.reference import Reference
 from runtime.image.store.store import Store
 
 if TYPE_CHECKING:  # Imported by the builds that need them.
+    from builder.attest.options import AttestOptions
     from builder.exchange.options import CacheFrom, CacheTo
     from builder.execution.ulimits import Limit
     from builder.output.annotations import Annotation
@@ -189,6 +190,7 @@ def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
         epoch=_epoch(),
         pull=options["pull_policy"] or ("always" if options["pull"] else "missing"),
         registries=build_sessions,
+        attest=_attest(options),
         execute=ExecuteOptions(
             use_cache=not options["no_cache"],
             expect_cached=options["expect_cached"],
@@ -206,6 +208,19 @@ def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
             authorities=_authorities(options),
             **({"jobs": options["jobs"]} if options["jobs"] else {}),
         ),
+    )
+
+
+def _attest(options: dict[str, Any]) -> AttestOptions | None:
+    if not options["attest"] and options["sbom"] is None and options["provenance"] is None:
+        return None
+    from builder.attest.options import parse_attest
+
+    return parse_attest(
+        options["attest"],
+        sbom=options["sbom"],
+        provenance=options["provenance"],
+        form=options["attest_format"],
     )
 
 

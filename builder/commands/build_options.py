@@ -72,6 +72,15 @@ def output_options(command: Decorated) -> Decorated:
         click.option("--annotation", "annotations", multiple=True, metavar="[TYPE:]KEY=VALUE",
                      help="Annotate the manifest, index or manifest-descriptor of an archive."),
         click.option("--metadata-file", metavar="FILE", help="Write the result's digests as JSON."),
+        click.option("--sbom", metavar="true|false",
+                     help="List the packages in the image, as SPDX, beside it."),
+        click.option("--provenance", metavar="true|false|mode=min|mode=max",
+                     help="Tell how the image was made, as SLSA provenance, beside it."),
+        click.option("--attest", multiple=True, metavar="type=sbom|provenance[,…]",
+                     help="Both of these, with all options."),
+        click.option("--attest-format", type=click.Choice(["referrers", "index"]),
+                     default="referrers", show_default=True,
+                     help="How archives hold attestations; index is BuildKit's way."),
         click.option("--iidfile", metavar="FILE", help="Write the image's ID to a file."),
         click.option("--call", metavar="METHOD[,format=json]", default="build",
                      help="build, check, outline or targets."),
@@ -146,7 +155,6 @@ class Refused:
 
 
 _NO_LIMITS = "limits on the memory and processors of steps are not supported yet"
-_NO_ATTESTATIONS = "attestations are not supported yet"
 _NOT_OFF = ("false", "0")
 
 REFUSED = (
@@ -159,9 +167,6 @@ REFUSED = (
     Refused(names=("--cpuset-cpus",), why=_NO_LIMITS),
     Refused(names=("--cpuset-mems",), why=_NO_LIMITS),
     Refused(names=("--resource",), why=_NO_LIMITS),
-    Refused(names=("--attest",), why=_NO_ATTESTATIONS),
-    Refused(names=("--provenance",), why=_NO_ATTESTATIONS, harmless=_NOT_OFF),
-    Refused(names=("--sbom",), why=_NO_ATTESTATIONS, harmless=_NOT_OFF),
     Refused(names=("--policy",), why="policies are not supported"),
     Refused(names=("--builder",), why="there is no daemon, and so no choice of builders"),
     Refused(names=("-D", "--debug"), value=False, why="there is no shell into failed steps yet"),

@@ -19,12 +19,14 @@ from runtime.image.errors import ImageError
 @click.option("-f", "--format", "form", metavar="json|TEMPLATE",
               help="Such as '{{.State.Running}}'; see docs/run.md.")  # fmt: skip
 @click.option("-s", "--size", is_flag=True, help="With the sizes of containers.")
+@click.option("--attestations", is_flag=True, help="Images with their SBOM and provenance.")
 @click.option("--type", "kind", type=click.Choice(["container", "image"]),
               help="Look for nothing else.")  # fmt: skip
 @click.pass_obj
 def inspect_command(
-    root: str, /, names: tuple[str, ...], form: str | None, size: bool, kind: str | None
-) -> int:
+    root: str, /, names: tuple[str, ...], form: str | None, size: bool, attestations: bool,
+    kind: str | None,
+) -> int:  # fmt: skip
     """Show containers and images by name or ID, as a JSON list.
 
     A container is looked for first.
@@ -36,7 +38,7 @@ def inspect_command(
     status = 0
     for name in names:
         try:
-            found.append(_document(root, name, kind, size=size))
+            found.append(_document(root, name, kind, size=size, said=attestations))
         except (ContainerError, ImageError) as error:
             status = report(error)
     if template is not None:
@@ -50,7 +52,7 @@ def inspect_command(
     return status
 
 
-def _document(root: str, name: str, kind: str | None, *, size: bool) -> dict[str, Any]:
+def _document(root: str, name: str, kind: str | None, *, size: bool, said: bool) -> dict[str, Any]:
     if kind != "image":
         try:
             container = find_container(root, name)
@@ -65,4 +67,10 @@ def _document(root: str, name: str, kind: str | None, *, size: bool) -> dict[str
 
     with opened_store(root) as store:
         image = store.image(name)
-        return image_document(image, store.remotes.digests(image.id))
+        document = image_document(image, store.remotes.digests(image.id))
+        if said:
+            document["Attestations"] = [
+                {"PredicateType": each.predicate_type, "Predicate": json.loads(each.predicate)}
+                for each in store.statements.of(image.id)
+            ]
+        return document

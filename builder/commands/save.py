@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +18,7 @@ from runtime.image.store.store import Image, Store
 
 if TYPE_CHECKING:
     from runtime.image.archives.outgoing import Format, Outgoing
+    from runtime.image.attestations import AttestationForm
 
 _FORMATS = ("oci-archive", "docker-archive", "oci-dir")
 _COMPRESSIONS = ("gzip", "zstd", "uncompressed")
@@ -33,11 +35,16 @@ _COMPRESSIONS = ("gzip", "zstd", "uncompressed")
     "--compression", type=click.Choice(_COMPRESSIONS), default="gzip", show_default=True,
     help="Of layers; Docker cannot load zstd.",
 )  # fmt: skip
+@click.option(
+    "--attest-format", "attest", type=click.Choice(["referrers", "index", "none"]),
+    default="referrers", show_default=True,
+    help="How to write what is said of images (SBOM, provenance); index is BuildKit's way.",
+)  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, expose_value=False, help="No progress (never is).")
 @click.option("-m", "--multi-image-archive", is_flag=True, hidden=True, expose_value=False)
 @click.pass_obj
 def save_command(
-    root: str, names: tuple[str, ...], output: str | None, form: str, compression: str
+    root: str, names: tuple[str, ...], output: str | None, form: str, compression: str, attest: str
 ) -> int:
     """Write images to one archive, which docker, podman, skopeo, umoci and containerd read.
 
@@ -54,7 +61,7 @@ def save_command(
     chosen = Compression("" if compression == "uncompressed" else compression)
     out = output if output not in (None, "-") else sys.stdout.fileno()
     with opened_store(root) as store:
-        images = _outgoing(store, names)
+        images = [_attested(store, each, attest) for each in _outgoing(store, names)]
         kind: Format = "docker" if form == "docker-archive" else "oci"
         if form == "oci-dir":
             write_layout(store, images, str(out), compression=chosen)
@@ -74,6 +81,15 @@ def _outgoing(store: Store, texts: Sequence[str]) -> list[Outgoing]:
             if name is not None:
                 names[name] = None
     return [Outgoing(image, tuple(names)) for image, names in found.values()]
+
+
+def _attested(store: Store, outgoing: Outgoing, form: str) -> Outgoing:
+    """The image with what is said of it."""
+    if form == "none":
+        return outgoing
+    said = store.statements.of(outgoing.image.id)
+    kind: AttestationForm = "index" if form == "index" else "referrers"
+    return replace(outgoing, attestations=said, attestation_form=kind)
 
 
 def _asked(store: Store, text: str) -> list[tuple[Image, Reference | None]]:

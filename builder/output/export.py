@@ -25,6 +25,7 @@ from builder.output.result import Result, name_image
 from builder.plan.epoch import created_time
 from runtime.image.archives.archive import write_archive, write_layout
 from runtime.image.archives.outgoing import Outgoing
+from runtime.image.attestations import Attestation, AttestationForm
 from runtime.image.digest import Digest
 from runtime.image.errors import InvalidReference
 from runtime.image.layer.compression import Compression
@@ -68,9 +69,12 @@ def export(
     outputs: Sequence[Output],
     annotations: Sequence[Annotation],
     open_session: OpenSession | None,
+    attestations: Sequence[Attestation] = (),
+    attestation_form: AttestationForm = "referrers",
     emit: Emit,
 ) -> Result:
     """Name the image and write it wherever it should go."""
+    image = store.image(image_id)
     only_cached = bool(outputs) and all(isinstance(output, CacheOutput) for output in outputs)
     named = () if only_cached else _all_names(names, outputs)
     name_image(store, image_id, named, emit)
@@ -80,7 +84,14 @@ def export(
         what = ""
         match output:
             case ArchiveOutput():
-                manifest = _archive(store, image_id, named, output, annotations)
+                outgoing = Outgoing(
+                    image,
+                    named,
+                    annotated((*annotations, *output.annotations)),
+                    attestations,
+                    attestation_form,
+                )
+                manifest = _archive(store, outgoing, output)
                 form = "layout" if output.layout else "archive"
                 what = f"exporting to {output.format} {form} {_shown(output.destination)}"
             case LocalOutput(destination):
@@ -117,22 +128,14 @@ def _all_names(names: Sequence[Reference], outputs: Sequence[Output]) -> tuple[R
     return tuple(found)
 
 
-def _archive(
-    store: Store,
-    image_id: Digest,
-    names: Sequence[Reference],
-    output: ArchiveOutput,
-    annotations: Sequence[Annotation],
-) -> Descriptor:
-    image = store.image(image_id)
+def _archive(store: Store, outgoing: Outgoing, output: ArchiveOutput) -> Descriptor:
     compression = Compression[output.compression.upper()]
-    outgoing = [Outgoing(image, names, annotated((*annotations, *output.annotations)))]
     place, form = output.destination, output.format
     if output.layout:
-        written = write_layout(store, outgoing, place, compression=compression, format=form)
+        written = write_layout(store, [outgoing], place, compression=compression, format=form)
     else:
         out: str | int = place if place != "-" else _STANDARD_OUTPUT
-        written = write_archive(store, outgoing, out, compression=compression, format=form)
+        written = write_archive(store, [outgoing], out, compression=compression, format=form)
     return written[0]
 
 

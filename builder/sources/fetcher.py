@@ -28,7 +28,7 @@ from runtime.image.layer.writer import canonical_order
 from runtime.image.store.store import Store
 
 if TYPE_CHECKING:
-    from builder.sources.repositories import Repositories
+    from builder.sources.repositories import Checkout, Repositories
 
 _PIECE = 1 << 20
 _MOST_TEXT = 64 << 20
@@ -76,7 +76,7 @@ class Fetcher:
         self._credentials = credentials
         self._turns = Turns()
         self._layers: dict[Remote, DiffID] = {}
-        self._committed: dict[Repository, int] = {}
+        self._checkouts: dict[Repository, Checkout] = {}
 
     def _repositories(self) -> Repositories:
         from builder.sources.repositories import Repositories
@@ -91,6 +91,11 @@ class Fetcher:
                 return NamedFile(name, self._file(self._layer(remote))), name
             case Repository():
                 return self._store.view((self._layer(remote),)), b""
+
+    def commit(self, repository: Repository) -> str:
+        """The commit whose files a repository gives."""
+        self._layer(repository)
+        return self._checkouts[repository].commit
 
     def context(self, remote: Remote) -> DiffID | FetchedText:
         """A context: a repository's files, or those of an archive that a server has."""
@@ -111,7 +116,7 @@ class Fetcher:
     def committed(self, repository: Repository) -> int:
         """When the commit was made that is checked out, in seconds since 1970; `RemoteError`."""
         self._layer(repository)
-        return self._committed[repository]
+        return self._checkouts[repository].committed
 
     def files(self, remote: Remote) -> DiffID:
         """A named context: as any, but what is no archive is a file under its name."""
@@ -149,8 +154,7 @@ class Fetcher:
                     found = self._downloads.layer(remote)
                 else:
                     checkout = self._repositories().checkout(remote)
-                    self._committed[remote] = checkout.committed
-                    found = checkout.diff_id
+                    found, self._checkouts[remote] = checkout.diff_id, checkout
                 self._layers[remote] = found
             return found
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 from builder.plan.named_contexts import NamedContexts, NamedDirectory, NamedImage
-from builder.plan.remote_names import Remote
+from builder.plan.remote_names import Remote, Repository
 from builder.plan.steps import (
     FromContext,
     FromImage,
@@ -92,6 +92,10 @@ class Inputs:
     def fetched(self, remote: Remote) -> tuple[FileTree, bytes]:
         """What ADD takes from elsewhere, as a path in a tree."""
         return self._fetcher.source(remote)
+
+    def commit(self, repository: Repository) -> str:
+        """The commit that a repository is taken at."""
+        return self._fetcher.commit(repository)
 
     def _files(self, opened: Context | Layers) -> FileTree:
         return opened if isinstance(opened, Context) else self.view(opened)

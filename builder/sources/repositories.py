@@ -20,7 +20,7 @@ from builder.errors import RemoteError
 from builder.plan.remote_names import Repository, is_whole_commit, without_password
 from builder.sources.downloads import Credentials
 from runtime.image.digest import DiffID
-from runtime.image.layer.entry import Entry, Kind
+from runtime.image.layer.entry import Entry, FileSource, Kind
 from runtime.image.layer.pack import scan_tree
 from runtime.image.store.remove import remove_tree
 from runtime.image.store.store import Store
@@ -256,7 +256,10 @@ def _entries(git: _Git, repository: Repository) -> Iterator[Entry]:
             raise RemoteError(
                 f"{repository.shown()} has a file {os.fsdecode(entry.path)!r}, which no layer can"
             )
-        yield replace(entry, uid=0, gid=0, mode=_mode(entry), xattrs=())
+        content = entry.content
+        if isinstance(content, FileSource):
+            content = replace(content, fd=None)  # it is open until the next entry is asked for
+        yield replace(entry, uid=0, gid=0, mode=_mode(entry), xattrs=(), content=content)
 
 
 def _left_out(path: bytes, repository: Repository) -> bool:

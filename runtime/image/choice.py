@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from runtime.image.attestations import REFERENCE_TYPE
 from runtime.image.errors import PlatformMissing
 from runtime.image.manifest import Descriptor
 from runtime.image.platform import Platform
 
-_REFERENCE_TYPE: Final = "vnd.docker.reference.type"
-"""BuildKit's annotation of what is in an index beside the images: attestations."""
 # The newest first. The first of each is also what an image without a variant is for.
 _ARM: Final = ("v7", "v6", "v5")
 _USUAL: Final = {"amd64": "v1", "arm64": "v8", "arm": "v7"}
@@ -21,7 +20,7 @@ _USUAL: Final = {"amd64": "v1", "arm64": "v8", "arm": "v7"}
 
 def is_attestation(descriptor: Descriptor) -> bool:
     """Whether this stands in an index for something said of an image, not for one."""
-    if any(name == _REFERENCE_TYPE for name, _ in descriptor.annotations):
+    if any(name == REFERENCE_TYPE for name, _ in descriptor.annotations):
         return True
     platform = descriptor.platform
     return platform is not None and (platform.os, platform.architecture) == ("unknown", "unknown")

@@ -34,6 +34,7 @@ class Descriptor:
     size: int
     annotations: Annotations = ()
     platform: Platform | None = None
+    artifact_type: str = ""
 
     @classmethod
     def from_json(cls, value: Json, document: str) -> Descriptor:
@@ -51,6 +52,7 @@ class Descriptor:
             size=size,
             annotations=_annotations(members, document),
             platform=_platform(members, document),
+            artifact_type=json_bytes.string(members, "artifactType", document),
         )
 
     def to_json(self) -> dict[str, Json]:
@@ -59,6 +61,8 @@ class Descriptor:
             "digest": self.digest,
             "size": self.size,
         }
+        if self.artifact_type:
+            document["artifactType"] = self.artifact_type
         if self.annotations:
             document["annotations"] = dict(self.annotations)
         if self.platform is not None:
@@ -71,11 +75,16 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """One image: its config and its layers, bottom first."""
+    """One image: its config and its layers, bottom first.
+
+    Or something else in the form of one: an artifact of some type, which may speak of a `subject`.
+    """
 
     config: Descriptor
     layers: tuple[Descriptor, ...]
     annotations: Annotations = ()
+    artifact_type: str = ""
+    subject: Descriptor | None = None
 
     @classmethod
     def parse(cls, data: bytes) -> Manifest:
@@ -85,10 +94,15 @@ class Manifest:
         if json_bytes.integer(members, "schemaVersion", document) != 2:
             raise ArchiveError(f"{document} is not of schema version 2")
         layers = json_bytes.as_list(members.get("layers"), f"{document}: layers")
+        subject = members.get("subject")
         return cls(
             config=Descriptor.from_json(members.get("config"), f"{document}: config"),
             layers=tuple(Descriptor.from_json(layer, f"{document}: layer") for layer in layers),
             annotations=_annotations(members, document),
+            artifact_type=json_bytes.string(members, "artifactType", document),
+            subject=None
+            if subject is None
+            else Descriptor.from_json(subject, f"{document}: subject"),
         )
 
     def to_bytes(self) -> bytes:
@@ -98,6 +112,10 @@ class Manifest:
             "config": self.config.to_json(),
             "layers": [layer.to_json() for layer in self.layers],
         }
+        if self.artifact_type:
+            document["artifactType"] = self.artifact_type
+        if self.subject is not None:
+            document["subject"] = self.subject.to_json()
         if self.annotations:
             document["annotations"] = dict(self.annotations)
         return json_bytes.canonical(document)

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.attest.licenses import license_expression
-from builder.attest.package import Distribution, Package, image_url, package_url
+from builder.attest.package import Distribution, Package, package_url
 from builder.attest.rpm_database import UnreadableDatabase, rpm_packages
 from builder.attest.scan import Scanned, scan
 from builder.attest.spdx import spdx_document
@@ -270,11 +270,6 @@ def test_package_urls(package: tuple[str, str, str], url: str) -> None:
     kind, name, version = package
     made = Package(kind=kind, name=name, version=version, place="/x")  # type: ignore[arg-type]
     assert package_url(made, DEBIAN) == url
-
-
-def test_image_urls() -> None:
-    url = image_url("test.com/a/b", "v1", "linux/arm64")
-    assert url == "pkg:docker/test.com/a/b@v1?platform=linux%2Farm64"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from runtime.image.attestations import Attestation
 from runtime.image.digest import DiffID, Digest
 from runtime.image.errors import ArchiveError
 from runtime.image.model import ImageConfig
@@ -28,12 +29,17 @@ class LayerFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchivedImage:
-    """An image in an archive: its config as it came, and where its layers are, bottom first."""
+    """An image in an archive: its config as it came, and where its layers are, bottom first.
+
+    `manifest` is that one's digest, where there is one; `attestations` are beside it.
+    """
 
     names: tuple[Reference, ...]
     document: bytes
     config: ImageConfig
     layers: tuple[LayerFile, ...]
+    manifest: Digest | None = None
+    attestations: tuple[Attestation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

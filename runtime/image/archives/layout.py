@@ -1,13 +1,14 @@
 """OCI image layouts, read: from a directory or from a tar (OCI image-spec, image-layout.md).
 
-Every document is held to its descriptor. What is in an index beside images (attestations,
-signatures, other artifacts) is passed over.
+Every document is held to its descriptor. Attestations beside images are read, in either form;
+what else is in an index (signatures, other artifacts) is passed over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from runtime.image.archives.contents import (
@@ -19,6 +20,12 @@ from runtime.image.archives.contents import (
     layer_files,
 )
 from runtime.image.archives.files import ArchiveFiles, read_file
+from runtime.image.attestations import (
+    MOST_STATEMENT,
+    REFERENCE_DIGEST,
+    Attestation,
+    read_statements,
+)
 from runtime.image.choice import choose, is_attestation
 from runtime.image.digest import Digest, encoded, sha256
 from runtime.image.errors import ArchiveError, InvalidReference
@@ -64,23 +71,25 @@ def read_images(files: ArchiveFiles, wanted: Wanted) -> list[ArchivedImage]:
     `ArchiveError`; `PlatformMissing` if there is none for it.
     """
     layout = LayoutReader(files)
+    listed = layout.index().manifests
     found: dict[Digest, ArchivedImage] = {}
-    for descriptors in _groups(layout.index().manifests):
+    for descriptors in _groups(listed):
         image = layout.image(descriptors, wanted)
         if image is None:
             continue
         digest = sha256(image.document)
         before = found.get(digest)
-        names = (*(before.names if before else ()), *image.names)
-        found[digest] = ArchivedImage(
-            names=tuple(dict.fromkeys(names)),
-            document=image.document,
-            config=image.config,
-            layers=image.layers,
-        )
+        if before is not None:
+            names = tuple(dict.fromkeys((*before.names, *image.names)))
+            image = replace(before, names=names)
+        found[digest] = image
     if not found:
         raise ArchiveError(f"{files.name} has no images in it")
-    return list(found.values())
+    said = layout.referrers(listed)
+    return [
+        replace(image, attestations=(*image.attestations, *said.get(image.manifest, [])))
+        for image in found.values()
+    ]
 
 
 class LayoutReader:
@@ -99,8 +108,13 @@ class LayoutReader:
 
     def document(self, descriptor: Descriptor) -> bytes:
         """A manifest's or config's bytes, which are what the digest says."""
-        path = blob_path(descriptor.digest)
-        data = read_file(self._files, path, MOST_DOCUMENT)
+        return self._read(descriptor, MOST_DOCUMENT)
+
+    def _statement(self, descriptor: Descriptor) -> bytes:
+        return self._read(descriptor, MOST_STATEMENT)
+
+    def _read(self, descriptor: Descriptor, limit: int) -> bytes:
+        data = read_file(self._files, blob_path(descriptor.digest), limit)
         if sha256(data) != descriptor.digest or len(data) != descriptor.size:
             raise ArchiveError(f"{self.name}: blob {descriptor.digest} is not what its name says")
         return data
@@ -112,14 +126,34 @@ class LayoutReader:
         chosen = descriptors[0]
         if len(descriptors) > 1:
             chosen = choose(descriptors, wanted.platform, what)
+        beside: list[Descriptor] = []
         for _ in range(_MOST_DEPTH):
             if chosen.media_type not in _INDEXES:
                 break
             present = self._present(Index.parse(self.document(chosen)).manifests)
             chosen = choose(present, wanted.platform, what)
+            beside += [
+                each for each in present if (REFERENCE_DIGEST, chosen.digest) in each.annotations
+            ]
         else:
             raise ArchiveError(f"{what}: its indexes are nested too deep")
-        return self._image(chosen, names, wanted, what)
+        image = self._image(chosen, names, wanted, what)
+        if image is None:
+            return None
+        manifests = [Manifest.parse(self.document(each)) for each in beside]
+        said = [one for each in manifests for one in read_statements(each, self._statement)]
+        return replace(image, attestations=tuple(said))
+
+    def referrers(self, listed: Sequence[Descriptor]) -> Mapping[Digest | None, list[Attestation]]:
+        """What artifacts at the top of the layout say of manifests, by these manifests' digests."""
+        found: dict[Digest | None, list[Attestation]] = {}
+        for descriptor in listed:
+            if descriptor.artifact_type not in _CONFIGS:
+                manifest = Manifest.parse(self.document(descriptor))
+                if manifest.subject is not None:
+                    said = read_statements(manifest, self._statement)
+                    found.setdefault(manifest.subject.digest, []).extend(said)
+        return found
 
     def _image(
         self, descriptor: Descriptor, names: tuple[Reference, ...], wanted: Wanted, what: str
@@ -141,6 +175,7 @@ class LayoutReader:
             document=document,
             config=config,
             layers=layer_files(what, config, [*files]),
+            manifest=descriptor.digest,
         )
 
     def _present(self, manifests: Sequence[Descriptor]) -> list[Descriptor]:
@@ -152,7 +187,7 @@ def _groups(manifests: Sequence[Descriptor]) -> Iterator[list[Descriptor]]:
     """What belongs together: manifests of one name, which are for different platforms."""
     named: dict[str, list[Descriptor]] = {}
     for number, descriptor in enumerate(manifests):
-        if is_attestation(descriptor):
+        if is_attestation(descriptor) or descriptor.artifact_type not in _CONFIGS:
             continue
         names = _names(descriptor)
         named.setdefault(str(names[0]) if names else f"#{number}", []).append(descriptor)

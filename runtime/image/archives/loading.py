@@ -79,7 +79,10 @@ def store_images(
     """Bring images into the store, without names; their IDs. All, or none of them."""
     for taken in _take(store, files, images, space):
         keep_layer(store, taken)
-    return [store.put_image(image.document) for image in images]
+    ids = [store.put_image(image.document) for image in images]
+    for image, image_id in zip(images, ids, strict=True):
+        store.statements.put(image_id, image.attestations)
+    return ids
 
 
 def _take(

@@ -18,12 +18,14 @@ from runtime.image.archives.layout import (
     LAYOUT,
     blob_path,
 )
+from runtime.image.attestations import Attestation, AttestationForm, attach, image_url
 from runtime.image.digest import DiffID, Digest, sha256
 from runtime.image.errors import ArchiveError
 from runtime.image.json_bytes import Json
 from runtime.image.layer.compression import Compression
 from runtime.image.manifest import (
     MEDIA_TYPE_CONFIG,
+    MEDIA_TYPE_INDEX,
     MEDIA_TYPE_MANIFEST,
     Annotations,
     Descriptor,
@@ -51,11 +53,16 @@ class Annotated:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """An image to be written, and the names it goes by; without one it has no tag there."""
+    """An image to be written, and the names it goes by; without one it has no tag there.
+
+    `attestations` go with it, as manifests of their own.
+    """
 
     image: Image
     names: Sequence[Reference] = ()
     annotations: Annotated = Annotated()
+    attestations: Sequence[Attestation] = ()
+    attestation_form: AttestationForm = "referrers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,28 +93,11 @@ def make_parts(
     listed: list[Descriptor] = []
     docker: list[Json] = []
     for each in images:
-        image, config = each.image, each.image.config
-        own = tuple(layers[diff_id] for diff_id in config.diff_ids)
-        document = Manifest(
-            config=Descriptor(
-                media_type=MEDIA_TYPE_CONFIG, digest=image.id, size=len(image.document)
-            ),
-            layers=own,
-            annotations=each.annotations.manifest,
-        ).to_bytes()
-        descriptor = Descriptor(
-            media_type=MEDIA_TYPE_MANIFEST,
-            digest=sha256(document),
-            size=len(document),
-            platform=config.platform,
-            annotations=each.annotations.descriptor,
-        )
-        tagged = [name for name in each.names if name.tag is not None]
-        manifests.append(descriptor)
-        listed += [_named(descriptor, name) for name in tagged] or [descriptor]
-        docker.append(_docker_line(image.id, own, tagged))
-        documents[blob_path(image.id)] = image.document
-        documents[blob_path(descriptor.digest)] = document
+        own = tuple(layers[diff_id] for diff_id in each.image.config.diff_ids)
+        manifest, described = _manifest(each, own, documents)
+        manifests.append(manifest)
+        listed += described
+        docker.append(_docker_line(each.image.id, own, _tagged(each)))
     index = Index(manifests=tuple(listed), annotations=_of_indexes(images))
     documents[INDEX] = index.to_bytes()
     documents["manifest.json"] = json_bytes.canonical(docker)
@@ -118,6 +108,44 @@ def make_parts(
         documents=documents,
         layers=tuple(unique.values()),
     )
+
+
+def _manifest(
+    outgoing: Outgoing, layers: tuple[Descriptor, ...], documents: dict[str, bytes]
+) -> tuple[Descriptor, list[Descriptor]]:
+    """Write the documents of one image; its manifest, and what the index is to list."""
+    image = outgoing.image
+    document = Manifest(
+        config=Descriptor(media_type=MEDIA_TYPE_CONFIG, digest=image.id, size=len(image.document)),
+        layers=layers,
+        annotations=outgoing.annotations.manifest,
+    ).to_bytes()
+    manifest = Descriptor(
+        media_type=MEDIA_TYPE_MANIFEST,
+        digest=sha256(document),
+        size=len(document),
+        platform=image.config.platform,
+        annotations=outgoing.annotations.descriptor,
+    )
+    documents[blob_path(image.id)] = image.document
+    documents[blob_path(manifest.digest)] = document
+    names = _tagged(outgoing)
+    urls = [image_url(name, image.config.platform) for name in names]
+    attached = attach(outgoing.attestations, manifest, urls, outgoing.attestation_form)
+    for each in attached:
+        documents.update({blob_path(sha256(data)): data for data in each.documents})
+    beside = [each.descriptor for each in attached]
+    top = manifest
+    if beside and outgoing.attestation_form == "index":
+        inner = Index(manifests=(manifest, *beside)).to_bytes()
+        documents[blob_path(sha256(inner))] = inner
+        top = Descriptor(media_type=MEDIA_TYPE_INDEX, digest=sha256(inner), size=len(inner))
+        beside = []
+    return manifest, [*([_named(top, name) for name in names] or [top]), *beside]
+
+
+def _tagged(outgoing: Outgoing) -> list[Reference]:
+    return [name for name in outgoing.names if name.tag is not None]
 
 
 def _compressed(

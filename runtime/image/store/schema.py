@@ -140,4 +140,13 @@ CREATE INDEX builds_of_listing ON build_listings (listing);
 ALTER TABLE replays ADD COLUMN build TEXT NOT NULL DEFAULT '';
 """
 
-STEPS: Final = (_FIRST, _REPLAYS, _USAGE, _REGISTRIES, _BUILDS)
+_ATTESTATIONS: Final = """
+CREATE TABLE attestations (
+    image TEXT NOT NULL REFERENCES images ON DELETE CASCADE,
+    predicate_type TEXT NOT NULL,
+    predicate BLOB NOT NULL,         -- canonical JSON
+    PRIMARY KEY (image, predicate_type)
+) STRICT;
+"""
+
+STEPS: Final = (_FIRST, _REPLAYS, _USAGE, _REGISTRIES, _BUILDS, _ATTESTATIONS)

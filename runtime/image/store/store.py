@@ -38,6 +38,7 @@ from runtime.image.store.records import Record, Records
 from runtime.image.store.remotes import Remotes
 from runtime.image.store.remove import remove_tree
 from runtime.image.store.replays import Remembered, put_remembered
+from runtime.image.store.statements import Statements
 from runtime.image.store.workspace import Workspace, sweep, workspace
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Store:
         self._records = Records(self._database, holds, self._layers.has)
         self.remotes = Remotes(self._database)
         self.builds = Builds(self._database)
+        self.statements = Statements(self._database)
         try:
             self._use.share(LOCK_USE)
             if sweep(self._paths.work):
