@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 from runtime.image.digest import DiffID, sha256
 from runtime.image.layer.entry import Entry
@@ -13,7 +14,7 @@ EMPTY_LAYER = DiffID(sha256(bytes(1024)))
 """The layer that changes nothing: a tar with no member. No image has it; a record may."""
 
 
-def commit_entries(store: Store, entries: list[Entry]) -> DiffID:
+def commit_entries(store: Store, entries: Iterable[Entry]) -> DiffID:
     """Write a layer of ordered entries into the store, as a tar; trees are made when needed."""
     with store.workspace() as workspace:
         path = os.path.join(workspace, "layer.tar")

@@ -20,6 +20,7 @@ from builder.commands.build_options import (
     refused_options,
 )
 from builder.commands.ceiling import below_ceiling, ceiling
+from builder.commands.credentials import agents, authorities, credentials, secrets
 from builder.commands.failures import explain, say
 from builder.commands.opened import opened_engine, opened_store
 from builder.commands.registry_options import build_sessions
@@ -32,7 +33,6 @@ from builder.output.result import Result, metadata, write_metadata
 from builder.plan.named_contexts import parse_named_contexts
 from builder.plan.platforms import parse_platform
 from builder.progress import JsonProgress, PlainProgress, Progress, QuietProgress
-from builder.sources.downloads import Credentials
 from builder.sources.source import Source, is_directory_context, read_dockerfile
 from grammar.errors import DockerfileError
 from runtime.image.errors import InvalidReference
@@ -86,7 +86,7 @@ def build_command(ctx: click.Context, /, **options: Any) -> int:
     from builder.sources.given_context import fetch_context
 
     with opened_store(root) as store:
-        fetcher = Fetcher(store, _credentials(options))
+        fetcher = Fetcher(store, credentials(options))
         given = fetch_context(context, file, store=store, fetcher=fetcher, stdin=sys.stdin.buffer)
         request = replace(
             _request(given.source, options), layers=given.layers, committed=given.committed
@@ -145,15 +145,6 @@ def _explained(store: Store, emit: Emit, options: dict[str, Any]) -> AbstractCon
     return explained(store, emit, options)
 
 
-def _credentials(options: dict[str, Any]) -> Credentials:
-    """What may be needed for the context itself: here, the user's own agent is the user's."""
-    return Credentials(
-        secrets=_secrets(options["secrets"]),
-        authorities=_authorities(options),
-        agent=_agents(options["ssh"]).get("default") or os.environ.get("SSH_AUTH_SOCK"),
-    )
-
-
 def _finish(result: Result, options: dict[str, Any]) -> None:
     if options["iidfile"]:
         with open(options["iidfile"], "w", encoding="ascii") as file:
@@ -198,14 +189,14 @@ def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
                 name for names in options["no_cache_filter"] for name in names.split(",") if name
             ),
             drop_noise=not options["keep_noise"],
-            secrets=_secrets(options["secrets"]),
-            ssh=_agents(options["ssh"]),
+            secrets=secrets(options["secrets"]),
+            ssh=agents(options["ssh"]),
             network=options["network"],
             allow=frozenset(options["allow"]),
             extra_hosts=tuple(host_address(text) for text in options["hosts"]),
             shm_size=size_in_bytes(options["shm_size"], "--shm-size"),
             ulimits=_ulimits(options["ulimits"]),
-            authorities=_authorities(options),
+            authorities=authorities(options["authorities"]),
             **({"jobs": options["jobs"]} if options["jobs"] else {}),
         ),
     )
@@ -256,14 +247,6 @@ def _caches(options: dict[str, Any]) -> tuple[tuple[CacheFrom, ...], tuple[Cache
     )
 
 
-def _authorities(options: dict[str, Any]) -> bytes | None:
-    if not options["authorities"]:
-        return None
-    from builder.execution.authorities import read_authorities
-
-    return read_authorities(options["authorities"])
-
-
 def _ulimits(values: tuple[str, ...]) -> tuple[Limit, ...]:
     if not values:
         return ()
@@ -294,46 +277,3 @@ def _epoch() -> int | None:
     if not text.isascii() or not text.isdigit():
         raise OptionError(f"SOURCE_DATE_EPOCH is not a number of seconds: {text!r}")
     return int(text)
-
-
-def _agents(values: tuple[str, ...]) -> dict[str, str]:
-    """`default` is the agent of $SSH_AUTH_SOCK; others name a socket."""
-    found: dict[str, str] = {}
-    for text in values:
-        name, equals, socket = text.partition("=")
-        if not equals:
-            socket = os.environ.get("SSH_AUTH_SOCK", "")
-            if not socket:
-                raise OptionError(
-                    f"--ssh {text}: no agent is running", hint="SSH_AUTH_SOCK is not set"
-                )
-        if not os.path.exists(socket):
-            raise OptionError(f"--ssh {text}: {socket} does not exist")
-        found[name] = os.path.abspath(socket)
-    return found
-
-
-def _secrets(values: tuple[str, ...]) -> dict[str, bytes]:
-    """Each secret's value; it is read once, before anything runs."""
-    found: dict[str, bytes] = {}
-    for text in values:
-        options = dict(part.partition("=")[::2] for part in text.split(","))
-        unknown = set(options) - {"id", "src", "source", "env", "type"}
-        name = options.get("id", "")
-        if unknown or not name:
-            raise OptionError(f"invalid --secret {text!r}", hint="id=ID,src=FILE or id=ID,env=NAME")
-        path = options.get("src") or options.get("source")
-        variable = options.get("env")
-        if options.get("type") == "env" and path:
-            path, variable = None, path
-        if not path and not variable:
-            variable, path = (name, None) if name in os.environ else (None, name)
-        if variable:
-            if variable not in os.environ:
-                raise OptionError(f"--secret {text}: the variable {variable} is not set")
-            found[name] = os.fsencode(os.environ[variable])
-        else:
-            assert path is not None
-            with open(os.path.expanduser(path), "rb") as file:
-                found[name] = file.read()
-    return found

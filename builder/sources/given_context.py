@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from builder.errors import ContextError
-from builder.plan.remote_names import Remote, Repository
+from builder.plan.remote_names import Repository
 from builder.sources.fetcher import FetchedText, Fetcher
 from builder.sources.source import Source, remote_context
 from builder.sources.trees import normalise
@@ -43,8 +43,7 @@ def fetch_context(
         raise ContextError(
             "invalid argument: can't use stdin for both build context and dockerfile"
         )
-    remote = None if context == _STANDARD_INPUT else remote_context(context)
-    found = _fetched(context, remote, fetcher, stdin)
+    found = fetch_files(context, fetcher=fetcher, stdin=stdin)
     if isinstance(found, FetchedText):
         if file is not None:
             raise ContextError(
@@ -56,15 +55,16 @@ def fetch_context(
         source = Source("", "Dockerfile", stdin.read(_MOST_DOCKERFILE))
     else:
         source = _dockerfile(store, found, file)
+    remote = None if context == _STANDARD_INPUT else remote_context(context)
     committed = fetcher.committed(remote) if isinstance(remote, Repository) else None
     return GivenContext((found,), source, committed)
 
 
-def _fetched(
-    context: str, remote: Remote | None, fetcher: Fetcher, stdin: BinaryIO
-) -> DiffID | FetchedText:
+def fetch_files(context: str, *, fetcher: Fetcher, stdin: BinaryIO) -> DiffID | FetchedText:
+    """Fetch a context: its files as a layer, or the text of a Dockerfile. Errors as above."""
     if context == _STANDARD_INPUT:
         return fetcher.sent(stdin, "standard input")
+    remote = remote_context(context)
     if remote is not None:
         return fetcher.context(remote)
     with open(context, "rb") as opened:

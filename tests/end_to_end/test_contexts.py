@@ -19,7 +19,12 @@ DOCKERFILE = "FROM busybox\nCOPY a /copied\nRUN --mount=target=/c cat /c/a /copi
 
 def piped(lamina: Lamina, data: bytes, *options: str, status: int = 0) -> Outcome:
     """Build with standard input that is no text."""
-    command = lamina.command("build", "--progress", "plain", *options)
+    return fed(lamina, data, "build", "--progress", "plain", *options, status=status)
+
+
+def fed(lamina: Lamina, data: bytes, *arguments: str | Path, status: int = 0) -> Outcome:
+    """Run with standard input that is no text."""
+    command = lamina.command(*arguments)
     process = subprocess.run(
         command, input=data, capture_output=True, env=lamina.environment(None), timeout=600
     )
@@ -238,3 +243,31 @@ def test_what_a_context_holds(lamina: Lamina, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile.dockerignore").write_text("Dockerfile\n")
     assert "no pattern" in why("a.log")
     assert "Dockerfile.dockerignore, line 1" in why("Dockerfile", "-f", "Dockerfile")
+
+
+def test_what_a_context_holds_that_has_to_be_fetched(lamina: Lamina, tmp_path: Path) -> None:
+    data = archive(a="12", d__b="345", **{".dockerignore": "a\n"})
+    (tmp_path / "c.tar").write_bytes(data)
+    origin = repository(tmp_path / "origin")
+    commit(origin, a="12", d__b="345", _dockerignore="a\n")
+    expected = [["2", ".dockerignore"], ["2", "a"], ["-", "d/"], ["3", "d/b"]]
+
+    def listed(context: str | Path, stdin: bytes = b"") -> list[list[str]]:
+        outcome = fed(lamina, stdin, "context", "ls", context)
+        assert outcome.stderr == "3 files, 7 bytes\n"
+        return [line.split() for line in outcome.stdout.splitlines()]
+
+    assert listed(tmp_path / "c.tar") == expected
+    assert listed(f"file://{origin}/.git#main") == expected
+    assert listed("-", data) == expected
+    with serving() as site:
+        site.files["/c.tar"] = data
+        assert listed(f"{site.url}/c.tar") == expected
+    why = lamina("context", "ls", "--why", "/a", tmp_path / "c.tar").stdout
+    assert why == "a: included: ignore files are for directories only\n"
+    why = lamina("context", "ls", "--why", "none", tmp_path / "c.tar").stdout
+    assert "none: included (there is no such file)" in why
+    only = lamina("context", "ls", "-", stdin="FROM scratch\n")
+    assert (only.stdout, only.stderr) == ("", "0 files, 0 bytes\n")
+    refused = lamina("context", "ls", tmp_path / "nosuch", status=1)
+    assert "not found" in refused.stderr
