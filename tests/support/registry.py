@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import signal
@@ -14,6 +15,8 @@ from pathlib import Path
 from support.probes import need_tool
 
 USER, PASSWORD = "alice", "wonderland"
+BASIC = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+"""The header that the user sends."""
 _BCRYPT = "alice:$2y$05$2zIeyJTyHqhTPi8PxRqz9OoqW.NoOtS3ns.I1a44Rkg3nFJoVuKJm"
 _LISTENING = re.compile(r"listening on (?:127\.0\.0\.1|\[::\]):(\d+)")
 

@@ -16,10 +16,9 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from support.probes import need_tool
-from support.registry import PASSWORD, USER, make_tls
+from support.registry import BASIC, USER, make_tls
 
 SERVICE, ISSUER = "tests", "lamina tests"
-_BASIC = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
 
 @dataclass(slots=True)
@@ -66,12 +65,12 @@ def _handler(state: TokenServer, folder: Path) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
             given = form["refresh_token"][0] == state.identity_token
-            user = _BASIC if given else "unknown"
+            user = BASIC if given else "unknown"
             self._answer("POST", form.get("scope", [""])[0].split(), user, False)
 
         def _answer(self, method: str, scopes: list[str], user: str | None, wants: bool) -> None:
             state.seen.append((method, tuple(scopes), self.headers["Authorization"]))
-            if user not in (None, _BASIC):
+            if user not in (None, BASIC):
                 self._send(401, {"errors": [{"code": "UNAUTHORIZED", "message": "who are you?"}]})
                 return
             access = [given for scope in scopes if (given := _access(scope, user)) is not None]
@@ -97,7 +96,7 @@ def _handler(state: TokenServer, folder: Path) -> type[BaseHTTPRequestHandler]:
 
 def _access(scope: str, user: str | None) -> dict[str, object] | None:
     kind, name, actions = scope.split(":")
-    if user == _BASIC:
+    if user == BASIC:
         return {"type": kind, "name": name, "actions": actions.split(",")}
     return {"type": kind, "name": name, "actions": ["pull"]} if name[:7] == "public/" else None
 

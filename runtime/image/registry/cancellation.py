@@ -23,8 +23,7 @@ class Cancellation:
         with self._lock:
             sockets = tuple(self._sockets)
         for each in sockets:
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+            _shut_down(each)
 
     def check(self) -> None:
         """`TransferCancelled` once it has been said."""
@@ -41,4 +40,11 @@ class Cancellation:
         with self._lock:
             self._sockets = {each for each in self._sockets if each.fileno() >= 0}
             self._sockets.add(connection)
-        self.check()
+            cancelled = self._event.is_set()
+        if cancelled:  # Not an exception: who has just made the connection has to see it closed.
+            _shut_down(connection)
+
+
+def _shut_down(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
