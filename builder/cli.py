@@ -30,6 +30,7 @@ _COMMANDS = {
     "doctor": "builder.commands.doctor",
     "explain": "builder.commands.explain",
     "fsck": "builder.commands.fsck",
+    "export": "builder.commands.export",
     "history": "builder.commands.images",
     "images": "builder.commands.images",
     "import": "builder.commands.images",

@@ -34,8 +34,11 @@ class ExportError(BuildError):
     """The directory holds something that must not be replaced."""
 
 
-def write_files_tar(view: View, out: str | int, *, mtime: int) -> None:
-    """Write what `view` shows as a tar in canonical form, to a path or a descriptor."""
+def write_files_tar(view: View, out: str | int, *, mtime: int | None) -> None:
+    """Write what `view` shows as a tar in canonical form, to a path or a descriptor.
+
+    Every time is `mtime`, or what it is there.
+    """
     if isinstance(out, int):
         write_layer(_entries(view, mtime), out)
     else:
@@ -65,10 +68,10 @@ def has_own_owners() -> bool:
     return bool(ranges) and ranges[0][:2] == (0, 0) and ranges[0][2] >= 1 << 31
 
 
-def _entries(view: View, mtime: int) -> Iterator[Entry]:
+def _entries(view: View, mtime: int | None) -> Iterator[Entry]:
     for entry in view.walk(b""):
         if entry.path:
-            yield replace(entry, mtime=mtime)
+            yield entry if mtime is None else replace(entry, mtime=mtime)
 
 
 class _Writer:
