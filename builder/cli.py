@@ -23,11 +23,13 @@ from builder.start import default_root
 from builder.version import installed_version
 
 _COMMANDS = {
+    "attach": "builder.commands.container_attach",
     "build": "builder.commands.build",
     "context": "builder.commands.context",
     "create": "builder.commands.container_run",
     "df": "builder.commands.df",
     "doctor": "builder.commands.doctor",
+    "exec": "builder.commands.container_exec",
     "explain": "builder.commands.explain",
     "fsck": "builder.commands.fsck",
     "export": "builder.commands.export",
@@ -55,7 +57,7 @@ _COMMANDS = {
     "run": "builder.commands.container_run",
     "save": "builder.commands.save",
     "serve": "builder.commands.serve",
-    "start": "builder.commands.container_control",
+    "start": "builder.commands.container_start",
     "stop": "builder.commands.container_control",
     "tag": "builder.commands.images",
     "unpause": "builder.commands.container_control",

@@ -1,57 +1,26 @@
-"""`lamina start`, `stop`, `restart`, `kill`, `wait`, `pause`, `unpause`, `rename`, `rm`."""
+"""`lamina stop`, `restart`, `kill`, `wait`, `pause`, `unpause`, `rename`, `rm`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import click
 
+from builder.commands.container_start import start_one
+from builder.commands.each import each
 from builder.commands.failures import report
-from builder.commands.opened import opened_monitor, opened_store
+from builder.commands.opened import opened_store
 from runtime.containers import control
 from runtime.containers.folder import find_container
 from runtime.containers.prepare import event
 from runtime.containers.record import Container
 from runtime.containers.signals import parse_signal
 from runtime.errors import ContainerError, InvalidContainer
-from runtime.image.errors import ImageError
 
 _UNKNOWN_STATUS = 255
 """What docker gives for a container whose end nobody saw."""
-
-
-def each(names: Iterable[str], act: Callable[[str], object], *, quiet: bool = False) -> int:
-    """Do something for each name, whatever becomes of the others; print those that it worked
-    for, unless `quiet`. 1 if it did not work for one."""
-    status = 0
-    for name in names:
-        try:
-            act(name)
-        except (ContainerError, ImageError) as error:
-            status = report(error)
-        else:
-            if not quiet:
-                click.echo(name)
-    return status
-
-
-@click.command("start", short_help="Start containers that do not run.")
-@click.argument("names", nargs=-1, required=True)
-@click.pass_obj
-def start_command(root: str, /, names: tuple[str, ...]) -> int:
-    """Start containers again, in the background, with what they changed."""
-    return each(names, lambda name: start_one(root, name))
-
-
-def start_one(root: str, name: str) -> None:
-    """Start a container, unless it runs."""
-    from runtime.containers.start import start_again
-
-    if not find_container(root, name).is_active:
-        with opened_monitor(root) as (store, monitor):
-            start_again(store, monitor, name)
 
 
 @click.command("stop", short_help="Have containers end.")

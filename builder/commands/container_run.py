@@ -14,6 +14,8 @@ from builder.commands.container_refused import RUN_REFUSED
 from builder.commands.failures import report
 from builder.commands.opened import opened_engine, opened_monitor, opened_store
 from builder.commands.refusals import refusing
+from builder.commands.relay import terminal_size
+from builder.commands.sessions import Shown, keys_of, need_terminal, new_session
 from builder.errors import BuildError, OptionError
 from runtime.containers.spec import ContainerSpec
 from runtime.errors import CommandNotFound, CommandNotRunnable, ContainerError
@@ -33,8 +35,20 @@ _NOT_STARTED, _NOT_RUNNABLE, _NOT_FOUND = 125, 126, 127
 @container_options
 @image_options
 @click.option("-d", "--detach", is_flag=True, help="In the background; print its ID.")
+@click.option("-a", "--attach", "streams", multiple=True, metavar="stdin|stdout|stderr",
+              help="Only these. [default: stdout and stderr, with -i stdin]")  # fmt: skip
+@click.option("--sig-proxy/--no-sig-proxy", "proxy", default=True, help="Pass signals on.")
+@click.option("--detach-keys", metavar="KEYS", help="[default: ctrl-p,ctrl-q]")
 @click.pass_obj
-def run_command(root: str, /, detach: bool, **options: Any) -> int:
+def run_command(
+    root: str,
+    /,
+    detach: bool,
+    streams: tuple[str, ...],
+    proxy: bool,
+    detach_keys: str | None,
+    **options: Any,
+) -> int:
     """Run COMMAND (or the image's own) in a new container of IMAGE.
 
     Output and signals pass through; with -i input, too. The exit status is the command's, or
@@ -42,10 +56,18 @@ def run_command(root: str, /, detach: bool, **options: Any) -> int:
     """
     spec = spec_of(options, detached=detach)
     id_file = _new_id_file(options["cidfile"])
+    keys = keys_of(detach_keys)
+    if streams and detach:
+        raise OptionError("conflicting options: --attach and --detach")
+    shown = _attached(streams, spec)
+    if not detach:
+        need_terminal(interactive=spec.open_stdin, terminal=spec.terminal)
     try:
         if detach:
             return _run_detached(root, spec, options, id_file)
-        return _run_direct(root, spec, options)
+        if spec.remove and not (spec.terminal or streams or id_file) and proxy:
+            return _run_direct(root, spec, options)
+        return _run_attached(root, spec, options, id_file, shown, keys, proxy=proxy)
     except (BuildError, ContainerError, ImageError) as error:
         return failed(error)
 
@@ -102,6 +124,44 @@ def _run_detached(
     _write_id(id_file, container.id)
     click.echo(container.id)
     return 0
+
+
+def _run_attached(
+    root: str,
+    spec: ContainerSpec,
+    options: dict[str, Any],
+    id_file: str | None,
+    shown: Shown,
+    keys: bytes,
+    *,
+    proxy: bool,
+) -> int:
+    from runtime.containers.start import run_detached
+
+    with new_session(shown, terminal=spec.terminal, keys=keys) as opened:
+        with opened_monitor(root) as (store, monitor):
+            container = run_detached(
+                store,
+                monitor,
+                replace(spec, image=available(store, options)),
+                client_fd=opened.their_fd,
+                attached=(shown.stdin, True),
+                size=terminal_size() if spec.terminal else (0, 0),
+            )
+        _write_id(id_file, container.id)
+        return opened.sit(root, container.id, proxy=proxy)
+
+
+def _attached(streams: tuple[str, ...], spec: ContainerSpec) -> Shown:
+    """Which streams `--attach` means; without it all."""
+    wanted = {stream.lower() for stream in streams}
+    if unknown := wanted - {"stdin", "stdout", "stderr"}:
+        raise OptionError(f"invalid --attach {min(unknown)!r}", hint="stdin, stdout or stderr")
+    if not wanted:
+        return Shown(stdin=spec.open_stdin)
+    if "stdin" in wanted and not spec.open_stdin:
+        raise OptionError("--attach stdin needs -i")
+    return Shown(stdin="stdin" in wanted, stdout="stdout" in wanted, stderr="stderr" in wanted)
 
 
 def _new_id_file(path: str | None) -> str | None:

@@ -6,14 +6,11 @@ with the caller, however that ends.
 
 from __future__ import annotations
 
-import os
-import select
-import signal
 import time
 from dataclasses import replace
-from types import FrameType
-from typing import Any, Final
+from typing import Final
 
+from runtime.containers.forwarding import Forwarding
 from runtime.containers.prepare import event, new_container, sandbox_of
 from runtime.containers.record import State, write_state
 from runtime.containers.remove import discard_held, sweep_containers
@@ -21,15 +18,11 @@ from runtime.containers.spec import ContainerSpec
 from runtime.errors import CommandNotFound, CommandNotRunnable, ContainerError
 from runtime.image.store.store import Store
 from runtime.monitor.identity import identify_child
-from runtime.sandbox.server import Process, SandboxServer
+from runtime.sandbox.server import SandboxServer
 
 _FAILED: Final = 125
 _NOT_RUNNABLE: Final = 126
 _NOT_FOUND: Final = 127
-_FORWARDED: Final = (
-    signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2,
-    signal.SIGWINCH, signal.SIGCONT, signal.SIGALRM,
-)  # fmt: skip
 
 
 def run(
@@ -50,7 +43,7 @@ def run(
     with new_container(store, spec) as held:
         container, state = held.container, held.container.state
         try:
-            with _Forwarding() as forwarding:
+            with Forwarding() as forwarding:
                 try:
                     sandbox_spec = sandbox_of(store, container)
                     process = sandbox.start(sandbox_spec, stdin_fd, stdout_fd, stderr_fd)
@@ -66,7 +59,7 @@ def run(
                 )
                 write_state(container.folder, state)
                 event(container, "start")
-                status = _attend(process, forwarding)
+                status = forwarding.attend(process)
             write_state(container.folder, _ended(state, status))
             event(container, "die", exitCode=str(status))
             return status
@@ -85,66 +78,6 @@ def status_of(error: ContainerError) -> int:
             return _NOT_RUNNABLE
         case _:
             return _FAILED
-
-
-def _attend(process: Process, forwarding: _Forwarding) -> int:
-    """Wait for a container's end, passing signals on to it."""
-    try:
-        forwarding.begin(process)
-        forwarding.wait()
-        return process.wait()
-    except BaseException:
-        process.kill(signal.SIGKILL)
-        process.wait()
-        raise
-
-
-class _Forwarding:
-    """Has the signals that this process gets sent to a container; early ones when it is there."""
-
-    def __init__(self) -> None:
-        self._process: Process | None = None
-        self._early: list[int] = []
-        self._before: list[tuple[int, Any]] = []
-        self._read_fd = self._write_fd = self._wakeup_before = -1
-
-    def __enter__(self) -> _Forwarding:
-        self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._wakeup_before = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
-        self._before = [(number, signal.signal(number, self._forward)) for number in _FORWARDED]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before:
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(self._wakeup_before)
-        os.close(self._read_fd)
-        os.close(self._write_fd)
-
-    def begin(self, process: Process) -> None:
-        """From now on signals go to this process, first those that came already."""
-        self._process = process
-        for number in self._early:
-            process.kill(number)
-
-    def wait(self) -> None:
-        """Return when the process has ended.
-
-        A signal that came just before a plain wait would only be seen after it. Here its number
-        is in the pipe, and the handler is called before the next poll.
-        """
-        assert self._process is not None
-        poll = select.poll()
-        poll.register(self._process.pidfd, select.POLLIN)
-        poll.register(self._read_fd, select.POLLIN)
-        while all(fd == self._read_fd for fd, _ in poll.poll()):
-            os.read(self._read_fd, 4096)
-
-    def _forward(self, number: int, frame: FrameType | None) -> None:
-        if self._process is None:
-            self._early.append(number)
-        else:
-            self._process.kill(number)
 
 
 def _ended(state: State, status: int) -> State:

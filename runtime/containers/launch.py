@@ -63,18 +63,20 @@ class MonitorProcess:
         *,
         client_fd: int | None = None,
         attached: tuple[bool, bool] = (False, False),
+        size: tuple[int, int] = (0, 0),
     ) -> int:
         """Hand a container over, and have it started; its process ID.
 
         `client_fd` is the monitor's end of a connection that is attached from the beginning:
-        for input, for output. On error it does not run, and how it failed is recorded:
-        `CommandNotFound`, `CommandNotRunnable`, `UserNotFound`, `SetupFailed`.
+        for input, for output. `size` is that of its terminal, if it is to have one. On error it
+        does not run, and how it failed is recorded: `CommandNotFound`, `CommandNotRunnable`,
+        `UserNotFound`, `SetupFailed`.
         """
         container = held.container
         if os.path.lexists(stopped := os.path.join(container.folder, files.STOPPED)):
             os.unlink(stopped)
         try:
-            order = encode_order(sandbox_of(store, container))
+            order = encode_order(sandbox_of(store, container, size))
         except (ContainerError, ValueError) as error:
             self._record_failure(store, held, str(error))
             if isinstance(error, ContainerError):

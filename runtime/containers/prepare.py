@@ -76,7 +76,9 @@ def new_container(store: Store, spec: ContainerSpec) -> Iterator[Held]:
         yield Held(container, lock_fd)
 
 
-def sandbox_of(store: Store, container: Container) -> SandboxSpec:
+def sandbox_of(
+    store: Store, container: Container, terminal_size: tuple[int, int] = (0, 0)
+) -> SandboxSpec:
     """The sandbox of a container that is about to start; for who holds its folder.
 
     What an earlier run made for its mounts is made anew.
@@ -117,6 +119,9 @@ def sandbox_of(store: Store, container: Container) -> SandboxSpec:
         no_new_privileges=spec.no_new_privileges,
         read_only_root=spec.read_only,
         shm_size=spec.shm_size,
+        init=spec.init,
+        terminal=spec.terminal,
+        terminal_size=terminal_size,
     )
 
 

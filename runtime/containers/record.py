@@ -95,6 +95,11 @@ class Container:
         return self.description.spec
 
     @property
+    def was_stopped(self) -> bool:
+        """Whether it is at rest because somebody told it to stop."""
+        return os.path.lexists(os.path.join(self.folder, files.STOPPED))
+
+    @property
     def is_running(self) -> bool:
         """Whether it has processes; a paused one has."""
         return self.state.status in ("running", "paused")

@@ -40,6 +40,8 @@ class ContainerSpec:
     env          after the image's, instead of variables with the same name
     hostname     the short ID if `None`, the host's with the host's network
     labels       besides the image's
+    terminal     a terminal of its own is its input and output
+    init         its first process is one of ours, which reaps; the command is its child
     open_stdin   its input comes from who attaches to it
     stdin_once   its input ends with the first that gave it some
     stop_signal  a number; `None` is the image's, or SIGTERM
@@ -65,6 +67,8 @@ class ContainerSpec:
     read_only: bool = False
     shm_size: int | None = None
     labels: tuple[tuple[str, str], ...] = ()
+    terminal: bool = False
+    init: bool = False
     open_stdin: bool = False
     stdin_once: bool = False
     stop_signal: int | None = None
@@ -115,6 +119,8 @@ def environment(
 ) -> tuple[tuple[str, str], ...]:
     """PATH and HOSTNAME, then the image's variables, then the caller's; the last one counts."""
     env = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
+    if spec.terminal:
+        env["TERM"] = "xterm"
     env |= dict(config.env)
     env |= dict(spec.env)
     return tuple(env.items())

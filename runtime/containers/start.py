@@ -25,11 +25,12 @@ def run_detached(
     *,
     client_fd: int | None = None,
     attached: tuple[bool, bool] = (False, False),
+    size: tuple[int, int] = (0, 0),
 ) -> Container:
     """Make a container and have a monitor start it; see `MonitorProcess.start`."""
     sweep_containers(store)
     with new_container(store, spec) as made:
-        monitor.start(store, made, client_fd=client_fd, attached=attached)
+        monitor.start(store, made, client_fd=client_fd, attached=attached, size=size)
         return made.container
 
 
@@ -40,8 +41,9 @@ def start_again(
     *,
     client_fd: int | None = None,
     attached: tuple[bool, bool] = (False, False),
+    size: tuple[int, int] = (0, 0),
 ) -> Container:
     """Start a container that does not run; see `MonitorProcess.start`."""
     with held(store.root, name) as found:
-        monitor.start(store, found, client_fd=client_fd, attached=attached)
+        monitor.start(store, found, client_fd=client_fd, attached=attached, size=size)
         return found.container

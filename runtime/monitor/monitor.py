@@ -21,7 +21,9 @@ from runtime.monitor.loop import READ, Loop
 from runtime.monitor.request import encode_refusal, encode_started
 from runtime.monitor.restart import Restarts
 from runtime.monitor.streams import Streams
+from runtime.monitor.terminal import Terminal
 from runtime.sandbox.cloning import clone_container, last_capability
+from runtime.sandbox.report import Report
 from runtime.sandbox.wire import decode_failure, decode_order
 
 TYPE_CHECKING = False
@@ -30,11 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runtime.monitor.request import Request
+    from runtime.sandbox.wire import Order
 else:
     import _signal
 
-_NO_DETAILS = 0
-_STATUSES = {"exec": 127}
 _FAILED = 125
 _NAMES = {frames.STDOUT: b"stdout", frames.STDERR: b"stderr"}
 
@@ -71,7 +72,8 @@ class Monitor:
         self._hooks = open_hooks(request.hooks, request.id)
         self._restarts = Restarts(*request.restart)
         self._log = LogWriter(files.LOG, *request.log) if request.log is not None else None
-        self._streams: Streams | None = None
+        self._streams: Streams | Terminal | None = None
+        self._size: tuple[int, int] | None = None
         self._pidfd = -1
         self._asked_to_end = False
         self._waiting: int | None = None
@@ -108,30 +110,22 @@ class Monitor:
         """Start the container; `Refused` if that cannot be."""
         request = self._request
         order = decode_order(request.order)
-        streams = Streams(
-            self._loop,
-            open_stdin=request.open_stdin,
-            on_output=self._output,
-            on_room=lambda: self._clients.hear(True),
-        )
+        order.terminal_size = self._size or order.terminal_size
+        streams = self._new_streams(terminal=order.terminal)
         try:
             try:
                 for hook in self._hooks:
                     hook.before_start(order)
             except ContainerError as error:
                 raise Refused("prepare", 0, error.message) from error
-            pid, pidfd, failure = self._clone(order, streams)
-            if failure:
-                os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-                os.close(pidfd)
-                raise Refused(*decode_failure(failure))
+            pid, pidfd, terminal = self._clone(order, streams)
         except BaseException:
             streams.close()
             self._undo_hooks()
             raise
         self._pidfd = pidfd
         self._streams = streams
-        streams.started()
+        streams.started(terminal)
         for hook in self._hooks:
             hook.started(pid)
         self._state |= {
@@ -144,29 +138,41 @@ class Monitor:
         self._write_state()
         self._event("start")
 
-    def _clone(self, order: object, streams: Streams) -> tuple[int, int, bytes]:
-        """Clone the first process; its pid and pidfd, and what it reports if it cannot be."""
-        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+    def _new_streams(self, *, terminal: bool) -> Streams | Terminal:
+        def has_room() -> None:
+            self._clients.hear(True)
+
+        if terminal:
+            return Terminal(self._loop, on_output=self._output, on_room=has_room)
+        open_stdin = self._request.open_stdin
+        return Streams(self._loop, open_stdin=open_stdin, on_output=self._output, on_room=has_room)
+
+    def _clone(self, order: Order, streams: Streams | Terminal) -> tuple[int, int, int | None]:
+        """Clone the first process: its pid and pidfd, and our side of its terminal."""
+        report = Report(terminal=order.terminal)
         try:
             try:
                 pid, pidfd = clone_container(
-                    order,  # type: ignore[arg-type]
+                    order,
                     streams.theirs,
-                    write_fd,
+                    report.write_fd,
                     self._capability,
                     exit_signal=_signal.SIGCHLD,
                 )
             except OSError as error:
                 number = error.errno or 0
                 raise Refused("make namespaces", number, os.strerror(number).lower()) from error
-            finally:
-                os.close(write_fd)
-            failure = b""
-            while data := os.read(read_fd, 4096):
-                failure += data
+            report.sent()
+            failure, terminal = report.read()
         finally:
-            os.close(read_fd)
-        return pid, pidfd, failure
+            report.close()
+        if failure:
+            os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+            os.close(pidfd)
+            if terminal is not None:
+                os.close(terminal)
+            raise Refused(*decode_failure(failure))
+        return pid, pidfd, terminal
 
     def _attend(self) -> int:
         """Hear the container until it has ended; its exit status."""
@@ -291,7 +297,9 @@ class Monitor:
             self._streams.end_input()
 
     def _resize(self, rows: int, columns: int) -> None:
-        """Only terminals have a size."""
+        self._size = rows, columns
+        if self._streams is not None:
+            self._streams.resize(rows, columns)
 
     def _catch_signals(self) -> None:
         """Have SIGTERM and others that mean the machine goes down stop the container first."""

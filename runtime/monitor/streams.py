@@ -50,7 +50,7 @@ class Streams:
         for fd in self._outputs:
             os.set_blocking(fd, False)
 
-    def started(self) -> None:
+    def started(self, _terminal: int | None) -> None:
         """The container has its ends now: begin to read what it writes."""
         self._close_theirs()
         self._watch_outputs()
@@ -77,6 +77,9 @@ class Streams:
         self._input_ends = True
         if self._stdin >= 0:
             self._write()
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Pipes have no size."""
 
     def drain(self) -> None:
         """Read what is left when all that could write has ended."""

@@ -19,7 +19,9 @@ from runtime.errors import UserNotFound
 from runtime.sandbox import syscalls
 from runtime.sandbox.command import Unexecutable, execute
 from runtime.sandbox.mounts import open_in_root
+from runtime.sandbox.reaper import fork_command
 from runtime.sandbox.root import Root
+from runtime.sandbox.terminal import take_terminal
 from runtime.sandbox.wire import encode_failure
 from runtime.user import find_user
 
@@ -42,6 +44,9 @@ _LAST_SIGNAL = 64
 class Child:
     """One container on its way to its command. `stage` says what is being done."""
 
+    makes_directory = True
+    """Whether a working directory that is missing is made."""
+
     def __init__(self, order: Order, error_fd: int, last_capability: int) -> None:
         self._order = order
         self._error_fd = error_fd
@@ -52,6 +57,9 @@ class Child:
         """Become the command, or say why not and end."""
         try:
             self._set_up()
+            if self._order.init:
+                self._set_stage("start the command under an init")
+                fork_command(terminal=self._order.terminal)
             self._set_stage("exec")
             execute(self._order.argv, self._environment)
         except Unexecutable as error:
@@ -70,23 +78,18 @@ class Child:
         if order.new_session:
             os.setsid()
         os.umask(order.umask)
-        root = Root(order, self._set_stage)
-        root.make()
-        root_fd = root.enter()
-        _forbid_imports()
-        root.attach(root_fd)
-        self._set_stage("set the host name")
-        syscalls.sethostname(order.hostname)
-        if order.network == "none":
-            self._set_stage("bring up the loopback interface")
-            _loopback_up()
+        root_fd = self._enter_root()
         self._set_stage("set resource limits")
         _set_limits(order.rlimits)
         self._set_stage("find the user")
         ids = find_user(_read(root_fd, b"/etc/passwd"), _read(root_fd, b"/etc/group"), order.user)
         self._environment = _environment(order, ids)
         self._set_stage(f"enter the working directory {os.fsdecode(order.cwd)}")
-        _enter_directory(root_fd, order.cwd, ids)
+        _enter_directory(root_fd, order.cwd, ids if self.makes_directory else None)
+        if order.terminal:
+            self._set_stage("make a terminal")
+            console = not order.enter
+            take_terminal(root_fd, self._error_fd, order.terminal_size, ids, console=console)
         self._set_stage("give up privileges")
         self._give_up_privileges(ids)
         self._set_stage("reset signals")
@@ -96,6 +99,21 @@ class Child:
             syscalls.prctl(syscalls.PR_SET_PDEATHSIG, _signal.SIGKILL)
             self._check_parent()
         syscalls.close_range(3, 0xFFFF_FFFF, syscalls.CLOSE_RANGE_CLOEXEC)
+
+    def _enter_root(self) -> int:
+        """Make the container's root and be in it; a descriptor of it."""
+        order = self._order
+        root = Root(order, self._set_stage)
+        root.make()
+        root_fd = root.enter()
+        forbid_imports()
+        root.attach(root_fd)
+        self._set_stage("set the host name")
+        syscalls.sethostname(order.hostname)
+        if order.network == "none":
+            self._set_stage("bring up the loopback interface")
+            _loopback_up()
+        return root_fd
 
     def _give_up_privileges(self, ids: Ids) -> None:
         order = self._order
@@ -144,7 +162,7 @@ class Child:
         os.write(self._error_fd, encode_failure(self._stage, number, text))
 
 
-def _forbid_imports() -> None:
+def forbid_imports() -> None:
     """From now on an import would run an image's code with our privileges."""
     sys.path.clear()
     sys.meta_path.clear()
@@ -195,8 +213,8 @@ def _read(root_fd: int, path: bytes) -> bytes:
     return content
 
 
-def _enter_directory(root_fd: int, path: bytes, ids: Ids) -> None:
-    """Go there; made if it is missing, owned by the user, its missing parents by root.
+def _enter_directory(root_fd: int, path: bytes, ids: Ids | None) -> None:
+    """Go there; with `ids` made if it is missing, owned by them, its missing parents by root.
 
     Resolved inside the root and never through a magic link of /proc (CVE-2024-21626).
     """
@@ -204,6 +222,8 @@ def _enter_directory(root_fd: int, path: bytes, ids: Ids) -> None:
     try:
         fd = open_in_root(root_fd, path, flags)
     except FileNotFoundError:
+        if ids is None:
+            raise
         fd = _make_directory(root_fd, path, ids)
     os.fchdir(fd)
     os.close(fd)

@@ -2,7 +2,9 @@
 
 It is started by `runtime.sandbox.server`, which sees to it that this code's interpreter cannot
 be written to. Each request has the order's file and four descriptors: standard input, output
-and error, and where failures are reported. The answer is the container's pid, and its pidfd.
+and error, and where failures are reported; and a fifth, the pidfd of the container to enter, if
+one is to be entered. The answer is the new process's pid, an errno, the pid of a helper to wait
+for, and a pidfd.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import sys
 
 from runtime.sandbox import syscalls
 from runtime.sandbox.cloning import clone_container, last_capability
+from runtime.sandbox.entry import clone_into
 from runtime.sandbox.wire import decode_order
 
 TYPE_CHECKING = False
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-_FDS = 5
+_FDS = 6
 
 
 def main() -> None:
@@ -88,20 +91,30 @@ class _Server:
             for _, _, content in ancillary
             for i in range(0, len(content), 4)
         ]
-        order_fd, *standard, error_fd = fds
+        order_fd, *standard, error_fd = fds[:5]
         size = os.fstat(order_fd).st_size
         order = decode_order(os.pread(order_fd, size, 0))
         try:
             # With CLONE_PARENT our parent is the container's, and waits for it; the exit signal
             # is then ours, so none may be given.
-            pid, pidfd = clone_container(
-                order, standard, error_fd, self._last_capability, flags=syscalls.CLONE_PARENT
-            )
+            helper = 0
+            flags = syscalls.CLONE_PARENT
+            if order.enter:
+                pid, pidfd, helper = clone_into(
+                    order, fds[5], standard, error_fd, self._last_capability, flags=flags
+                )
+            else:
+                pid, pidfd = clone_container(
+                    order, standard, error_fd, self._last_capability, flags=flags
+                )
         except OSError as error:
-            self._socket.sendmsg([marshal.dumps((0, error.errno))])
+            self._socket.sendmsg([marshal.dumps((0, error.errno, 0))])
         else:
             answer = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pidfd.to_bytes(4, sys.byteorder))
-            self._socket.sendmsg([marshal.dumps((pid, 0))], [answer])
+            told = marshal.dumps((pid, 0, helper))
+            self._socket.sendmsg([told], [answer] if pid else [])
+            if not pid:
+                return True
             if order.die_with_parent:
                 self._containers.add(pidfd)
                 self._poll.register(pidfd, select.POLLIN)

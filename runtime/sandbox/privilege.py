@@ -12,7 +12,15 @@ import os
 from typing import Final, Literal, NoReturn
 
 from runtime.errors import SandboxUnavailable
-from runtime.sandbox.syscalls import CLONE_NEWNS, CLONE_NEWUSER, MS_REC, MS_SLAVE, mount, unshare
+from runtime.sandbox.syscalls import (
+    CLONE_NEWNS,
+    CLONE_NEWUSER,
+    MS_REC,
+    MS_SLAVE,
+    mount,
+    setns,
+    unshare,
+)
 
 _FEWEST_IDS: Final = 65536
 _TOOLS_AT: Final = ("/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin")
@@ -44,6 +52,33 @@ def acquire() -> Privilege:
         return Privilege("root")
     _enter(_Subordinate())
     return Privilege("user namespace")
+
+
+def join(pid: int) -> None:
+    """As `acquire`, but in the user namespace of a process, if that is not ours.
+
+    Only there have containers' processes and files the owners that they have in theirs.
+    `SandboxUnavailable` if that cannot be entered.
+    """
+    if os.stat(f"/proc/{pid}/ns/user").st_ino == os.stat("/proc/self/ns/user").st_ino:
+        acquire()
+        return
+    fd = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        setns(fd, CLONE_NEWUSER)
+    except OSError as error:
+        raise SandboxUnavailable(
+            "the container's user namespace",
+            f"the kernel refuses it ({os.strerror(error.errno or 0).lower()})",
+            "be the user who started the container",
+        ) from error
+    finally:
+        os.close(fd)
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    os.setgroups([])
+    unshare(CLONE_NEWNS)
+    mount(None, "/", None, MS_SLAVE | MS_REC)
 
 
 def _need_several_ids() -> None:

@@ -25,8 +25,9 @@ from runtime.errors import (
     SetupFailed,
     UserNotFound,
 )
+from runtime.sandbox.report import Report
 from runtime.sandbox.spawn import SOCKET_FD, spawn
-from runtime.sandbox.spec import SandboxSpec
+from runtime.sandbox.spec import EntrySpec, SandboxSpec
 from runtime.sandbox.wire import decode_failure, encode_order
 
 TYPE_CHECKING = False
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 else:
     import _signal
 
+_NONE: Final = 127
 _NOT_FOUND: Final = (errno.ENOENT, errno.ENOTDIR)
 
 
@@ -43,8 +45,11 @@ class Process:
 
     def __init__(self, pid: int, pidfd: int) -> None:
         self.pid: Final = pid
+        self.terminal: int | None = None
+        """Our side of its terminal, the caller's to close, if it was to have one."""
         self._pidfd = pidfd
-        self._status: int | None = None
+        # There may never have been one: it failed to enter the container.
+        self._status: int | None = _NONE if pid == 0 else None
         # A signal's handler may want to kill while this very thread waits.
         self._lock = threading.RLock()
 
@@ -124,32 +129,44 @@ class SandboxServer:
         with self._lock:
             self._close()
 
-    def start(self, spec: SandboxSpec, stdin_fd: int, stdout_fd: int, stderr_fd: int) -> Process:
-        """Start a container; on return its command is running. Safe to call from any thread.
+    def start(
+        self,
+        spec: SandboxSpec | EntrySpec,
+        stdin_fd: int,
+        stdout_fd: int,
+        stderr_fd: int,
+        *,
+        target_fd: int | None = None,
+    ) -> Process:
+        """Start a container, or a command in one that runs; on return the command is running.
 
-        On error nothing runs: `CommandNotFound`, `CommandNotRunnable`, `UserNotFound`, or
-        `SetupFailed` for all else.
+        For the latter `target_fd` is a pidfd of the process that `EntrySpec.pid` names. A
+        command with a terminal has that instead of the three streams. Safe to call from any
+        thread. On error nothing runs: `CommandNotFound`, `CommandNotRunnable`, `UserNotFound`,
+        or `SetupFailed` for all else.
         """
         try:
             order = encode_order(spec)
         except ValueError as error:
             raise SetupFailed("read the specification", errno.EINVAL, str(error)) from error
-        read_fd, write_fd = os.pipe()
+        report = Report(terminal=spec.terminal)
+        entered = (target_fd,) if target_fd is not None else ()
         try:
+            fds = (stdin_fd, stdout_fd, stderr_fd, report.write_fd, *entered)
+            process = self._request(order, fds)
+            report.sent()
             try:
-                process = self._request(order, (stdin_fd, stdout_fd, stderr_fd, write_fd))
-            finally:
-                os.close(write_fd)
-            try:
-                failure = _read_all(read_fd)
+                failure, process.terminal = report.read()
             except BaseException:
                 process.kill(_signal.SIGKILL)
                 process.wait()
                 raise
         finally:
-            os.close(read_fd)
+            report.close()
         if failure:
             process.wait()
+            if process.terminal is not None:
+                os.close(process.terminal)
             raise start_error(spec.argv[0], *decode_failure(failure))
         return process
 
@@ -183,23 +200,18 @@ class SandboxServer:
         if not answer:
             self._close()
             raise SetupFailed("ask the fork server", errno.EPIPE, "it has ended unexpectedly")
-        pid, number = marshal.loads(answer)
+        pid, number, helper = marshal.loads(answer)
         if number:
             raise SetupFailed("make namespaces", number, os.strerror(number).lower())
-        return Process(pid, int.from_bytes(ancillary[0][2], sys.byteorder))
+        if helper:
+            os.waitpid(helper, 0)
+        return Process(pid, int.from_bytes(ancillary[0][2], sys.byteorder) if ancillary else -1)
 
     def _close(self) -> None:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
             os.waitpid(self._pid, 0)
-
-
-def _read_all(fd: int) -> bytes:
-    data = b""
-    while more := os.read(fd, 4096):
-        data += more
-    return data
 
 
 def start_error(command: str, stage: str, number: int, text: str) -> ContainerError:

@@ -73,6 +73,9 @@ class SandboxSpec:
     rlimits     (resource, soft, hard), cut to what this process may still have
     new_session  no controlling terminal
     die_with_parent  killed when the process that started it ends, however it ends
+    init         the first process is one of ours, which reaps; the command is its child
+    terminal     a terminal of its own is its input and output; see `SandboxServer`
+    terminal_size  rows and columns of that, if known
     """
 
     lower: tuple[str, ...]
@@ -97,3 +100,28 @@ class SandboxSpec:
     no_new_privileges: bool = False
     new_session: bool = True
     die_with_parent: bool = True
+    init: bool = False
+    terminal: bool = False
+    terminal_size: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntrySpec:
+    """A command in a container that runs already; the fields are those of a `SandboxSpec`.
+
+    pid         the container's first process, as this process's PID namespace has it
+    """
+
+    pid: int
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = ()
+    cwd: str = "/"
+    user: str = ""
+    capabilities: int = DEFAULT_CAPABILITIES
+    seccomp: bytes | None = None
+    rlimits: tuple[tuple[int, int, int], ...] = ((_RLIMIT_NOFILE, 1024, 524288),)
+    umask: int = 0o022
+    no_new_privileges: bool = False
+    die_with_parent: bool = False
+    terminal: bool = False
+    terminal_size: tuple[int, int] = (0, 0)

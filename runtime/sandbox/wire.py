@@ -11,7 +11,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runtime.sandbox.spec import SandboxSpec
+    from runtime.sandbox.spec import EntrySpec, SandboxSpec
 
 _SHM_SIZE = 64 << 20
 
@@ -45,38 +45,62 @@ class Order:
     no_new_privileges: bool
     new_session: bool
     die_with_parent: bool
+    init: bool
+    terminal: bool
+    terminal_size: tuple[int, int]
+    enter: int  # a process in the container to enter, or 0 for a new container
 
     def __init__(self, fields: dict[str, object]) -> None:
         self.__dict__.update(fields)
 
 
-def encode_order(spec: SandboxSpec) -> bytes:
+def encode_order(spec: SandboxSpec | EntrySpec) -> bytes:
     """The spec as bytes. `ValueError` for a word with a NUL in it."""
-    fields = {
+    from runtime.sandbox.spec import SandboxSpec
+
+    return marshal.dumps(
+        _process(spec) | (_container(spec) if isinstance(spec, SandboxSpec) else _entry(spec))
+    )
+
+
+def _process(spec: SandboxSpec | EntrySpec) -> dict[str, object]:
+    return {
+        "argv": tuple(map(_text, spec.argv)),
+        "env": tuple((_text(name), _text(value)) for name, value in spec.env),
+        "cwd": _text(spec.cwd),
+        "user": spec.user,
+        "capabilities": spec.capabilities,
+        "seccomp": spec.seccomp,
+        "rlimits": spec.rlimits,
+        "umask": spec.umask,
+        "no_new_privileges": spec.no_new_privileges,
+        "die_with_parent": spec.die_with_parent,
+        "terminal": spec.terminal,
+        "terminal_size": spec.terminal_size,
+    }
+
+
+def _entry(spec: EntrySpec) -> dict[str, object]:
+    return {"enter": spec.pid, "new_session": True, "init": False}
+
+
+def _container(spec: SandboxSpec) -> dict[str, object]:
+    return {
+        "enter": 0,
         "lower": tuple(map(_path, spec.lower)),
         "upper": _path(spec.upper) if spec.upper is not None else None,
         "work": _path(spec.work) if spec.work is not None else None,
         "volatile": spec.volatile,
         "mounts": _mounts(spec),
-        "argv": tuple(map(_text, spec.argv)),
-        "env": tuple((_text(name), _text(value)) for name, value in spec.env),
-        "cwd": _text(spec.cwd),
-        "user": spec.user,
         "hostname": _text(spec.hostname),
         "network": spec.network,
-        "capabilities": spec.capabilities,
-        "seccomp": spec.seccomp,
         "masked_paths": tuple(map(_text, spec.masked_paths)),
         "read_only_paths": tuple(map(_text, spec.read_only_paths)),
-        "rlimits": spec.rlimits,
         "read_only_root": spec.read_only_root,
         "shm_size": spec.shm_size if spec.shm_size is not None else _SHM_SIZE,
-        "umask": spec.umask,
-        "no_new_privileges": spec.no_new_privileges,
         "new_session": spec.new_session,
-        "die_with_parent": spec.die_with_parent,
+        "init": spec.init,
     }
-    return marshal.dumps(fields)
 
 
 def decode_order(data: bytes) -> Order:
