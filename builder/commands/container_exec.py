@@ -62,9 +62,7 @@ def exec_command(
     """
     keys = keys_of(detach_keys)
     if detach and (tty or interactive):
-        raise OptionError(
-            "with -d nobody holds a terminal or gives input: leave out -i and -t"
-        )
+        raise OptionError("with -d nobody holds a terminal or gives input: leave out -i and -t")
     if not detach:
         need_terminal(interactive=interactive, terminal=tty)
     wanted = ExecSpec(

@@ -15,7 +15,7 @@ from runtime.sandbox.capabilities import (
     capability_mask,
     capability_names,
 )
-from runtime.sandbox.spec import BindMount, SandboxSpec, TmpfsMount
+from runtime.sandbox.spec import BindMount, EntrySpec, SandboxSpec, TmpfsMount
 from runtime.sandbox.wire import (
     Order,
     decode_failure,
@@ -26,9 +26,13 @@ from runtime.sandbox.wire import (
 
 
 def test_an_order_has_every_field_of_the_spec() -> None:
-    assert set(Order.__annotations__) == {field.name for field in fields(SandboxSpec)}
+    wanted = {field.name for field in fields(SandboxSpec)} | {"enter"}
+    assert set(Order.__annotations__) == wanted
     order = decode_order(encode_order(SandboxSpec(lower=("/a",), argv=("true",))))
-    assert set(vars(order)) == set(Order.__annotations__)
+    assert set(vars(order)) == wanted
+    entry = decode_order(encode_order(EntrySpec(pid=7, argv=("true",))))
+    assert set(vars(entry)) < wanted
+    assert entry.enter == 7
 
 
 def test_words_arrive_as_bytes_whatever_they_are() -> None:
