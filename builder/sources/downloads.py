@@ -14,13 +14,14 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from builder.cache.keys import Key, make_key
 from builder.cache.layering import commit_entries
 from builder.errors import RemoteError
 from builder.plan.remote_names import RemoteFile
+from builder.sources.certificates import trusting
 from runtime.image.digest import DiffID
 from runtime.image.layer.entry import Entry, FileSource, Kind
 from runtime.image.new_file import write_all
@@ -141,7 +142,7 @@ class Downloads:
             try:
                 with (
                     httpx.Client(
-                        verify=self._trusted(),
+                        verify=trusting(self._credentials.authorities),
                         timeout=httpx.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS),
                         follow_redirects=True,
                         max_redirects=_MOST_REDIRECTS,
@@ -154,6 +155,12 @@ class Downloads:
                     raise RemoteError(f"cannot reach {file.shown()}: {error}") from error
                 time.sleep(0.2 * attempt)
                 attempt += 1
+            except (ImportError, ValueError) as error:
+                raise RemoteError(
+                    f"cannot download {file.shown()}: the proxy of the environment cannot be used:"
+                    f" {error}",
+                    hint="http:// and https:// proxies can, and no_proxy leaves servers out",
+                ) from error
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 what = str(error) or type(error).__name__
                 raise RemoteError(f"cannot download {file.shown()}: {what}") from error
@@ -185,14 +192,6 @@ class Downloads:
             response.headers.get("ETag"),
             response.headers.get("Last-Modified"),
         )
-
-    def _trusted(self) -> Any:
-        import ssl
-
-        context = ssl.create_default_context()
-        if self._credentials.authorities is not None:
-            context.load_verify_locations(cadata=self._credentials.authorities.decode("ascii"))
-        return context
 
 
 def _key(digest: str) -> Key:

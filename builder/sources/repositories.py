@@ -18,6 +18,7 @@ from builder.cache.keys import Key, make_key
 from builder.cache.layering import commit_entries
 from builder.errors import RemoteError
 from builder.plan.remote_names import Repository, is_whole_commit, without_password
+from builder.sources.certificates import bundle
 from builder.sources.downloads import Credentials
 from runtime.image.digest import DiffID
 from runtime.image.layer.entry import Entry, FileSource, Kind
@@ -120,6 +121,11 @@ class _Git:
         }
         if credentials.agent is not None:
             self._environment["SSH_AUTH_SOCK"] = credentials.agent
+        if credentials.authorities is not None:
+            path = os.path.join(workspace, "authorities")
+            with open(path, "xb") as file:
+                file.write(bundle(credentials.authorities))
+            self._environment["GIT_SSL_CAINFO"] = path
 
     def run(self, *arguments: str) -> str:
         """What git says; `RemoteError` with its complaint if it fails."""
@@ -195,7 +201,7 @@ def _authorization(url: str, credentials: Credentials) -> Iterator[tuple[str, st
         header = credentials.secrets.get("GIT_AUTH_HEADER" + suffix)
         token = credentials.secrets.get("GIT_AUTH_TOKEN" + suffix)
         value = header.decode("latin-1").strip() if header else None
-        if token:
+        if value is None and token:
             from base64 import b64encode
 
             value = "basic " + b64encode(b"x-access-token:" + token.strip()).decode("ascii")
