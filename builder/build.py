@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -240,7 +240,7 @@ def _carry_out(
             )
             return executor, executor.execute()
 
-        def result_of(config: ImageConfig) -> Result:
+        def result_of(config: ImageConfig, annotations: Sequence[Annotation] = ()) -> Result:
             image_id = store.put_image(config)
             said: tuple[Attestation, ...] = ()
             if witness is not None:
@@ -250,19 +250,26 @@ def _carry_out(
                     store, image_id, plan=planned, request=request, inputs=inputs,
                     witness=witness, emit=emit,
                 )  # fmt: skip
-            return _result(request, store, image_id, said, emit)
+            annotated = replace(request, annotations=(*request.annotations, *annotations))
+            return _result(annotated, store, image_id, said, emit)
 
         if not request.cache_from and not request.cache_to:
             executor, config = execute(None)
             result = result_of(config)
         else:
-            from builder.exchange.exporting import export_caches
+            from builder.exchange.exporting import export_caches, with_inline
             from builder.exchange.session import opened_exchange
+            from builder.output.annotations import Annotation
 
-            exchange = stack.enter_context(opened_exchange(store, request.cache_from, emit))
+            sessions = None if request.registries is None else request.registries(emit)
+            exchange = stack.enter_context(
+                opened_exchange(store, request.cache_from, sessions, emit)
+            )
             executor, config = exchange.executed(execute, emit)
-            result = result_of(config)
-            export_caches(exchange, request.cache_to, config.diff_ids, emit)
+            inline = with_inline(exchange, request.cache_to, emit)
+            said = tuple(Annotation(("manifest",), key, value) for key, value in inline)
+            result = result_of(config, said)
+            export_caches(exchange, request.cache_to, config.diff_ids, sessions, emit)
     return Built(
         result=result, seen=inputs.seen(), images=images_used(planned), keys=executor.keys()
     )

@@ -164,7 +164,7 @@ def _failed_output(error: StepFailed, *, shown: bool) -> None:
 
 def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
     outputs, annotations = _outputs(options)
-    cache_from, cache_to = _caches(options)
+    cache_from, cache_to = _caches(options, outputs)
     return BuildRequest(
         context=options["context"],
         source=source,
@@ -236,15 +236,21 @@ def _outputs(options: dict[str, Any]) -> tuple[tuple[Output, ...], tuple[Annotat
     return outputs, annotations
 
 
-def _caches(options: dict[str, Any]) -> tuple[tuple[CacheFrom, ...], tuple[CacheTo, ...]]:
+def _caches(
+    options: dict[str, Any], outputs: tuple[Output, ...]
+) -> tuple[tuple[CacheFrom, ...], tuple[CacheTo, ...]]:
     if not options["cache_from"] and not options["cache_to"]:
         return (), ()
-    from builder.exchange.options import parse_cache_from, parse_cache_to
+    from builder.exchange.options import InlineTo, parse_cache_from, parse_cache_to
+    from builder.output.export import have_manifest
 
-    return (
-        tuple(parse_cache_from(text) for text in options["cache_from"]),
-        tuple(parse_cache_to(text) for text in options["cache_to"]),
-    )
+    cache_to = tuple(parse_cache_to(text) for text in options["cache_to"])
+    if any(isinstance(each, InlineTo) for each in cache_to) and not have_manifest(outputs):
+        raise OptionError(
+            "--cache-to type=inline goes with the image's manifest, and none is written",
+            hint="add --push, or --output type=oci,dest=FILE",
+        )
+    return tuple(parse_cache_from(text) for text in options["cache_from"]), cache_to
 
 
 def _ulimits(values: tuple[str, ...]) -> tuple[Limit, ...]:

@@ -5,21 +5,27 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 
 from builder.cache.keys import component_digests
 from builder.cache.layering import EMPTY_LAYER
 from builder.errors import BuildError
 from builder.events import Emit, Exported, Noticed
-from builder.exchange.folder import FolderTarget
+from builder.exchange.ends import open_target
 from builder.exchange.format import (
+    INLINE,
     MOST_TEXT,
     BlobTarget,
     CacheContent,
     CacheRecord,
+    inline_annotation,
     write_cache,
 )
-from builder.exchange.options import CacheTo
+from builder.exchange.options import CacheTo, FolderTo, InlineTo
 from builder.exchange.session import Exchange, LayerUnusable
+from builder.fetching import OpenSession
 from runtime.image.digest import DiffID, Digest
 from runtime.image.errors import ImageError
 from runtime.image.layer.compression import Compression
@@ -32,6 +38,7 @@ _COMPRESSIONS = {
     "uncompressed": Compression.UNCOMPRESSED,
 }
 _CHUNK = 1 << 20
+_AT_ONCE = 4
 
 
 class CacheNotExported(BuildError):
@@ -39,29 +46,50 @@ class CacheNotExported(BuildError):
 
 
 def export_caches(
-    exchange: Exchange, wanted: Sequence[CacheTo], image: Sequence[DiffID], emit: Emit
+    exchange: Exchange,
+    wanted: Sequence[CacheTo],
+    image: Sequence[DiffID],
+    sessions: OpenSession | None,
+    emit: Emit,
 ) -> None:
     """Write what the build knows to every place that is wanted; `image` are the result's layers.
 
     `CacheNotExported`, unless the place says that errors do not matter.
     """
     for each in wanted:
+        if isinstance(each, InlineTo):
+            continue  # It has gone with the image.
         began = time.monotonic()
+        where = each.directory if isinstance(each, FolderTo) else str(each.reference)
         try:
-            target = FolderTarget(each)
-            kept = None if each.mode == "max" else frozenset(image)
-            export_cache(exchange, target, kept, _COMPRESSIONS[each.compression])
+            with ExitStack() as stack:
+                target = open_target(each, sessions, stack)
+                kept = None if each.mode == "max" else frozenset(image)
+                export_cache(exchange, target, kept, _COMPRESSIONS[each.compression])
         except (ImageError, LayerUnusable, OSError) as error:
             why = str(error)
             if not each.ignore_error:
                 raise CacheNotExported(
-                    f"cannot write the cache to {each.directory}: {why}",
+                    f"cannot write the cache to {where}: {why}",
                     hint="the image is built; ignore-error=true makes this a warning",
                 ) from error
-            emit(Noticed(message=f"the cache is not written to {each.directory}: {why}"))
+            emit(Noticed(message=f"the cache is not written to {where}: {why}"))
         else:
             seconds = time.monotonic() - began
-            emit(Exported(what=f"writing the cache to {each.directory}", seconds=seconds))
+            emit(Exported(what=f"writing the cache to {where}", seconds=seconds))
+
+
+def with_inline(
+    exchange: Exchange, wanted: Sequence[CacheTo], emit: Emit
+) -> tuple[tuple[str, str], ...]:
+    """What the image's manifest says of the build, if that is wanted."""
+    if not any(isinstance(each, InlineTo) for each in wanted):
+        return ()
+    text = inline_annotation(_records(exchange))
+    if text is None:
+        emit(Noticed(message="the image gets no inline cache: there is too much to tell"))
+        return ()
+    return ((INLINE, text),)
 
 
 def export_cache(
@@ -77,12 +105,11 @@ def export_cache(
     records = tuple(_records(exchange))
     # Sorted, as stages end in any order: what has not changed is the same cache.
     needed = sorted({record.diff_id for record in records} - {EMPTY_LAYER})
-    layers: dict[DiffID, Descriptor] = {}
-    for diff_id in needed:
-        if kept is None or diff_id in kept:
-            descriptor = _send(exchange, target, diff_id, compression)
-            if descriptor is not None:
-                layers[diff_id] = descriptor
+    wanted = [diff_id for diff_id in needed if kept is None or diff_id in kept]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        sent = pool.map(lambda each: _send(exchange, target, each, compression), wanted)
+        found = dict(zip(wanted, sent, strict=True))
+    layers = {diff_id: blob for diff_id, blob in found.items() if blob is not None}
     return write_cache(target, CacheContent(records=records, layers=layers))
 
 
@@ -99,14 +126,16 @@ def _send(
             return blob
     blob = store.blob(diff_id, compression)
     if not target.has(blob):
-        target.put(blob, _chunks(store, blob.digest))
+        target.put(blob, partial(_chunks, store, blob.digest))
     return blob
 
 
-def _chunks(store: Store, digest: Digest) -> Iterator[bytes]:
+def _chunks(store: Store, digest: Digest, start: int, end: int) -> Iterator[bytes]:
     fd = os.open(store.blob_path(digest), os.O_RDONLY | os.O_CLOEXEC)
     with open(fd, "rb", buffering=0) as file:
-        while chunk := file.read(_CHUNK):
+        file.seek(start)
+        while start < end and (chunk := file.read(min(_CHUNK, end - start))):
+            start += len(chunk)
             yield chunk
 
 

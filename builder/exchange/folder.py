@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
+from builder.exchange.format import Content
 from builder.exchange.options import FolderFrom, FolderTo
 from runtime.image.archives.contents import MOST_DOCUMENT
 from runtime.image.archives.files import ArchiveFiles, Section, open_archive
+from runtime.image.archives.intake import keep_layer, take_layer
 from runtime.image.archives.layout import ANNOTATION_TAG, INDEX, LAYOUT, LayoutReader, blob_path
 from runtime.image.archives.layout import tags as tags_of
+from runtime.image.digest import DiffID
 from runtime.image.errors import ArchiveError
 from runtime.image.manifest import Descriptor, Index
 from runtime.image.new_file import new_file, write_all
+from runtime.image.store.store import Store
 
 _LAYOUT_FILE: Final = b'{"imageLayoutVersion":"1.0.0"}'
 
@@ -38,15 +41,15 @@ class FolderTarget:
         except FileNotFoundError:
             return False
 
-    def put(self, descriptor: Descriptor, chunks: Iterable[bytes]) -> None:
+    def put(self, descriptor: Descriptor, content: Content) -> None:
         """Write a blob aside and rename it."""
         with new_file(self._path(descriptor)) as fd:
-            for chunk in chunks:
+            for chunk in content(0, descriptor.size):
                 write_all(fd, chunk)
 
     def finish(self, descriptor: Descriptor, manifest: bytes) -> None:
         """Write the manifest, and last the index: until then the tag stands for what it did."""
-        self.put(descriptor, (manifest,))
+        self.put(descriptor, lambda start, end: iter((manifest[start:end],)))
         with new_file(os.path.join(self._directory, LAYOUT)) as fd:
             write_all(fd, _LAYOUT_FILE)
         folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -94,8 +97,20 @@ class FolderSource:
                 return layout.document(each)
         raise ArchiveError(f"it has nothing of the name {chosen.digest or chosen.tag}")
 
-    def blob(self, descriptor: Descriptor) -> Section:
-        """A blob's file; `ArchiveError` if it is missing or of another length."""
+    def document(self, descriptor: Descriptor) -> bytes:
+        """A blob's bytes; `ArchiveError` if it is missing or of another length."""
+        return b"".join(self._blob(descriptor).chunks())
+
+    def fetch(self, store: Store, diff_id: DiffID, descriptor: Descriptor) -> None:
+        """Take a layer over into the store, once it is what is said of it."""
+        with store.workspace() as space:
+            section, path = self._blob(descriptor), os.path.join(space, "layer")
+            what = f"layer {descriptor.digest}"
+            keep_layer(
+                store, take_layer(section, path, diff_id, descriptor.digest, what, lambda: False)
+            )
+
+    def _blob(self, descriptor: Descriptor) -> Section:
         section = self._files().section(blob_path(descriptor.digest))
         if section.size != descriptor.size:
             raise ArchiveError(f"its blob {descriptor.digest} has {section.size} bytes")

@@ -2,8 +2,8 @@
 
 A cache is an OCI image manifest. Its config, of a media type of its own, lists records: a step's
 key and the layer that the step gave. Its layers are those, as any image's are, with their diff IDs
-as annotations. A record may name a layer that the cache does not have: enough to go on with, as
-long as nobody looks into it.
+as annotations. An image can have its records in its own manifest instead (`INLINE`). A record may
+name a layer that the cache does not have: enough to go on with, as long as nobody looks into it.
 
 What a key was made of is not in a cache, only digests of it: values of build arguments are nobody
 else's business.
@@ -14,21 +14,27 @@ whatever can take and give blobs by their digests.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from runtime.image import json_bytes
-from runtime.image.archives.files import Section
 from runtime.image.digest import DiffID, sha256
 from runtime.image.digest import parse as parse_digest
 from runtime.image.errors import ArchiveError, InvalidDigest
 from runtime.image.json_bytes import Json
 from runtime.image.manifest import MEDIA_TYPE_LAYER, MEDIA_TYPE_MANIFEST, Descriptor, Manifest
+from runtime.image.model import ImageConfig
+from runtime.image.store.store import Store
 
 MEDIA_TYPE_CACHE: Final = "application/vnd.lamina.cache.config.v1+json"
 DIFF_ID: Final = "lamina.diff-id"
 """The annotation of a layer that gives its diff ID."""
+INLINE: Final = "lamina.cache"
+"""The annotation of an image's manifest that has records: compressed with zlib, in base 64."""
+_MOST_INLINE: Final = 256 << 10
 MOST_RECORDS: Final = 20_000
 MOST_TEXT: Final = 200
 """How much of an instruction a record has."""
@@ -90,6 +96,10 @@ class CacheContent:
     layers: Mapping[DiffID, Descriptor]
 
 
+Content = Callable[[int, int], Iterator[bytes]]
+"""A blob's bytes from one position to another."""
+
+
 class BlobTarget(Protocol):
     """Where a cache is written to. `name` is what people call it."""
 
@@ -98,7 +108,7 @@ class BlobTarget(Protocol):
     def has(self, descriptor: Descriptor) -> bool:
         """Whether a blob is there already."""
 
-    def put(self, descriptor: Descriptor, chunks: Iterable[bytes]) -> None:
+    def put(self, descriptor: Descriptor, content: Content) -> None:
         """Write a blob; it is there whole, or not at all."""
 
     def finish(self, descriptor: Descriptor, manifest: bytes) -> None:
@@ -115,8 +125,11 @@ class BlobSource(Protocol):
     def manifest(self) -> bytes:
         """The manifest that the cache's name stands for."""
 
-    def blob(self, descriptor: Descriptor) -> Section:
-        """A blob's bytes: no more than the descriptor's size."""
+    def document(self, descriptor: Descriptor) -> bytes:
+        """A small blob's bytes: no more than the descriptor's size."""
+
+    def fetch(self, store: Store, diff_id: DiffID, descriptor: Descriptor) -> None:
+        """Bring a layer into the store, which holds it to both its sums; `ImageError`."""
 
 
 def config_bytes(records: Iterable[CacheRecord]) -> bytes:
@@ -144,7 +157,7 @@ def write_cache(target: BlobTarget, content: CacheContent) -> Descriptor:
     config = config_bytes(content.records)
     described = Descriptor(media_type=MEDIA_TYPE_CACHE, digest=sha256(config), size=len(config))
     if not target.has(described):
-        target.put(described, (config,))
+        target.put(described, lambda start, end: iter((config[start:end],)))
     manifest = Manifest(
         config=described,
         layers=tuple(
@@ -161,21 +174,51 @@ def write_cache(target: BlobTarget, content: CacheContent) -> Descriptor:
 def read_cache(source: BlobSource, most: int) -> CacheContent:
     """Read what a cache has, but for its layers. `ArchiveError`, also for a config over `most`."""
     manifest = Manifest.parse(source.manifest())
+    inline = dict(manifest.annotations).get(INLINE)
+    if inline is not None:
+        return _inline(inline, source, manifest, most)
     if manifest.config.media_type != MEDIA_TYPE_CACHE:
         raise ArchiveError(
             f"it is no cache of lamina's: its config is {manifest.config.media_type!r}"
         )
-    if manifest.config.size > most:
-        raise ArchiveError(f"its config is longer than the {most} bytes it may have")
-    config = b"".join(source.blob(manifest.config).chunks())
-    if sha256(config) != manifest.config.digest:
-        raise ArchiveError(f"its config {manifest.config.digest} is not what its name says")
+    config = _config(source, manifest, most)
     layers = {}
     for layer in manifest.layers:
         if not layer.media_type.startswith(MEDIA_TYPE_LAYER):
             raise ArchiveError(f"it has a layer of type {layer.media_type!r}")
         layers[_diff_id(dict(layer.annotations).get(DIFF_ID, ""))] = layer
     return CacheContent(records=parse_config(config), layers=layers)
+
+
+def inline_annotation(records: Iterable[CacheRecord]) -> str | None:
+    """Records as the annotation `INLINE` of an image's manifest; `None` if they are too many."""
+    packed = zlib.compress(config_bytes(records), 9)
+    return None if len(packed) > _MOST_INLINE else b64encode(packed).decode("ascii")
+
+
+def _inline(text: str, source: BlobSource, manifest: Manifest, most: int) -> CacheContent:
+    """What an image's manifest says of how its layers came about; `ArchiveError`."""
+    try:
+        unpacker = zlib.decompressobj()
+        config = unpacker.decompress(b64decode(text, validate=True), most)
+    except (ValueError, zlib.error) as error:
+        raise ArchiveError(f"its annotation {INLINE} cannot be read") from error
+    if not unpacker.eof:
+        raise ArchiveError(f"its annotation {INLINE} is longer than the {most} bytes it may have")
+    diff_ids = ImageConfig.parse(_config(source, manifest, most)).diff_ids
+    if len(diff_ids) != len(manifest.layers):
+        raise ArchiveError("its config has not as many layers as its manifest")
+    layers = dict(zip(diff_ids, manifest.layers, strict=True))
+    return CacheContent(records=parse_config(config), layers=layers)
+
+
+def _config(source: BlobSource, manifest: Manifest, most: int) -> bytes:
+    if manifest.config.size > most:
+        raise ArchiveError(f"its config is longer than the {most} bytes it may have")
+    config = source.document(manifest.config)
+    if sha256(config) != manifest.config.digest:
+        raise ArchiveError(f"its config {manifest.config.digest} is not what its name says")
+    return config
 
 
 def _annotated(descriptor: Descriptor, diff_id: DiffID) -> Descriptor:

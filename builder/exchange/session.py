@@ -10,10 +10,9 @@ the store, and is what its digest says, gets into an image.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -22,11 +21,11 @@ from builder.cache.layering import EMPTY_LAYER, commit_entries
 from builder.cache.work import Turns
 from builder.errors import BuildError
 from builder.events import Emit, Noticed
-from builder.exchange.folder import FolderSource
+from builder.exchange.ends import open_source
 from builder.exchange.format import MOST_TEXT, BlobSource, CacheContent, read_cache
 from builder.exchange.options import CacheFrom
+from builder.fetching import OpenSession
 from runtime.image.archives.contents import MOST_DOCUMENT
-from runtime.image.archives.intake import keep_layer, take_layer
 from runtime.image.digest import DiffID
 from runtime.image.errors import ImageError
 from runtime.image.manifest import Descriptor
@@ -59,13 +58,22 @@ class Made:
 
 
 @contextmanager
-def opened_exchange(store: Store, chosen: Sequence[CacheFrom], emit: Emit) -> Iterator[Exchange]:
+def opened_exchange(
+    store: Store, chosen: Sequence[CacheFrom], sessions: OpenSession | None, emit: Emit
+) -> Iterator[Exchange]:
     """The caches of a build; meanwhile the store asks them for layers. One that cannot be read is
     said to be so, and not used.
     """
-    exchange = Exchange(store, [FolderSource(each) for each in chosen], emit)
-    with store.providing(exchange.provide):
-        yield exchange
+    with ExitStack() as stack:
+        sources = []
+        for each in chosen:
+            try:
+                sources.append(open_source(each, sessions, stack))
+            except ImageError as error:
+                emit(Noticed(message=f"a cache is not used: {_why(error)}"))
+        exchange = Exchange(store, sources, emit)
+        with store.providing(exchange.provide):
+            yield exchange
 
 
 class Exchange:
@@ -158,15 +166,8 @@ class Exchange:
         if blob is None:
             why = "does not have all layers that are needed: some steps are done again"
             raise LayerUnusable(source, why, damaged=False)
-        what = f"layer {blob.digest}"
         try:
-            with self.store.workspace() as space:
-                path = os.path.join(space, "layer")
-                section = source.blob(blob)
-                keep_layer(
-                    self.store,
-                    take_layer(section, path, diff_id, blob.digest, what, lambda: False),
-                )
+            source.fetch(self.store, diff_id, blob)
         except (ImageError, OSError) as error:
             why = f"is not used any more: {_why(error)}"
             raise LayerUnusable(source, why, damaged=True) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from builder.errors import OptionError
@@ -46,9 +46,7 @@ def check_outputs(
     """Refuse outputs that do not go together, before anything is built; `OptionError`."""
     if standard_outputs(outputs) > 1:
         raise OptionError("only one --output can write to standard output")
-    if annotations and not any(
-        isinstance(output, ArchiveOutput) or _is_pushed(output) for output in outputs
-    ):
+    if annotations and not have_manifest(outputs):
         raise OptionError(
             "--annotation needs an archive or a registry to be written in: the store keeps images"
             " without manifests",
@@ -109,6 +107,11 @@ def export(
                 assert_never(output)
         emit(Exported(what=what, seconds=time.monotonic() - began))
     return Result(image_id=image_id, names=named, manifest=manifest)
+
+
+def have_manifest(outputs: Iterable[Output]) -> bool:
+    """Whether one of them writes a manifest: what can be said in it is lost otherwise."""
+    return any(isinstance(output, ArchiveOutput) or _is_pushed(output) for output in outputs)
 
 
 def _is_pushed(output: Output) -> bool:

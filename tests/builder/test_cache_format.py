@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from builder.exchange.format import (
     CacheContent,
     CacheRecord,
+    Content,
     config_bytes,
     parse_config,
     read_cache,
@@ -21,6 +21,7 @@ from builder.exchange.format import (
 from runtime.image.digest import DiffID, Digest, sha256
 from runtime.image.errors import ArchiveError
 from runtime.image.manifest import MEDIA_TYPE_LAYER, Descriptor
+from runtime.image.store.store import Store
 
 hexadecimal = st.text("0123456789abcdef", min_size=64, max_size=64)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -41,20 +42,6 @@ values = st.recursive(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Bytes:
-    """Some bytes, as a blob is read."""
-
-    data: bytes
-
-    @property
-    def size(self) -> int:
-        return len(self.data)
-
-    def chunks(self) -> Iterator[bytes]:
-        yield self.data
-
-
 @dataclass
 class Memory:
     """A cache in memory: a target and a source in few lines."""
@@ -66,8 +53,8 @@ class Memory:
     def has(self, descriptor: Descriptor) -> bool:
         return descriptor.digest in self.blobs
 
-    def put(self, descriptor: Descriptor, chunks: Iterable[bytes]) -> None:
-        self.blobs[descriptor.digest] = b"".join(chunks)
+    def put(self, descriptor: Descriptor, content: Content) -> None:
+        self.blobs[descriptor.digest] = b"".join(content(0, descriptor.size))
 
     def finish(self, descriptor: Descriptor, manifest: bytes) -> None:
         assert sha256(manifest) == descriptor.digest
@@ -76,8 +63,11 @@ class Memory:
     def manifest(self) -> bytes:
         return self.written
 
-    def blob(self, descriptor: Descriptor) -> Bytes:
-        return Bytes(self.blobs[descriptor.digest][: descriptor.size])
+    def document(self, descriptor: Descriptor) -> bytes:
+        return self.blobs[descriptor.digest][: descriptor.size]
+
+    def fetch(self, store: Store, diff_id: DiffID, descriptor: Descriptor) -> None:
+        raise AssertionError("no layer is asked for")
 
 
 @given(several)

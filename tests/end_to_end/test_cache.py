@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cli import Lamina, Outcome
+from support.cli import Lamina
+from support.steps import cached_steps
 
 pytestmark = pytest.mark.namespaces
 
@@ -28,24 +29,12 @@ def context(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def steps(outcome: Outcome) -> dict[str, bool]:
-    """Each step's text in the plain log, and whether it came from the cache."""
-    texts: dict[str, str] = {}
-    cached: dict[str, bool] = {}
-    for number, rest in re.findall(r"^#(\d+) (.*)$", outcome.text, re.MULTILINE):
-        if match := re.fullmatch(r"\[.*\d+/\d+\] (.*)", rest):
-            texts[number] = match[1]
-        elif rest == "CACHED" or rest.startswith("DONE"):
-            cached[texts[number]] = rest == "CACHED"
-    return cached
-
-
 def test_nothing_is_done_twice(private_lamina: Lamina, context: Path) -> None:
     first = private_lamina.build(context, "first")
-    assert not any(steps(first).values()), first.text
+    assert not any(cached_steps(first).values()), first.text
     second = private_lamina.build(context, "second")
-    assert len(steps(second)) == 4, second.text
-    assert all(steps(second).values()), second.text
+    assert len(cached_steps(second)) == 4, second.text
+    assert all(cached_steps(second).values()), second.text
     assert not re.search(r"^#\d+ [\d.]+ made it$", second.text, re.MULTILINE)
     assert re.search(r"^#\d+ [\d.]+ made it$", first.text, re.MULTILINE)
     assert private_lamina.inspect("first")["Id"] == private_lamina.inspect("second")["Id"]
@@ -56,14 +45,14 @@ def test_no_cache_does_everything_again_and_gets_the_same(
 ) -> None:
     private_lamina.build(context, "first")
     again = private_lamina.build(context, "second", "--no-cache")
-    assert not any(steps(again).values()), again.text
+    assert not any(cached_steps(again).values()), again.text
     assert private_lamina.inspect("first")["Id"] == private_lamina.inspect("second")["Id"]
 
 
 def test_a_changed_file_reruns_what_sees_it(private_lamina: Lamina, context: Path) -> None:
     private_lamina.build(context, "first")
     (context / "seen").write_text("two\n")
-    done = steps(private_lamina.build(context, "second"))
+    done = cached_steps(private_lamina.build(context, "second"))
     assert done == {
         "COPY seen /seen": False,
         "RUN cat /seen > /made && echo made it": False,
@@ -76,7 +65,7 @@ def test_a_changed_file_reruns_what_sees_it(private_lamina: Lamina, context: Pat
 def test_a_touched_file_reruns_nothing(private_lamina: Lamina, context: Path) -> None:
     private_lamina.build(context, "first")
     (context / "seen").write_text("one\n")
-    assert all(steps(private_lamina.build(context, "second")).values())
+    assert all(cached_steps(private_lamina.build(context, "second")).values())
 
 
 def test_the_same_layer_again_ends_the_rebuild(private_lamina: Lamina, tmp_path: Path) -> None:
@@ -88,7 +77,7 @@ def test_the_same_layer_again_ends_the_rebuild(private_lamina: Lamina, tmp_path:
     (tmp_path / "list").write_text("a\nb\n")
     private_lamina.build(tmp_path, "first")
     (tmp_path / "list").write_text("b\na\n")
-    done = steps(private_lamina.build(tmp_path, "second"))
+    done = cached_steps(private_lamina.build(tmp_path, "second"))
     assert done == {
         "COPY list /list": False,
         "RUN sort /list > /sorted && rm /list": False,
@@ -102,7 +91,7 @@ def test_an_argument_reruns_what_uses_it(private_lamina: Lamina, tmp_path: Path)
         "FROM busybox\nRUN echo before\nARG WORD=one\nRUN echo $WORD > /word\n"
     )
     private_lamina.build(tmp_path, "first")
-    done = steps(private_lamina.build(tmp_path, "second", "--build-arg", "WORD=two"))
+    done = cached_steps(private_lamina.build(tmp_path, "second", "--build-arg", "WORD=two"))
     assert done == {"RUN echo before": True, "RUN echo $WORD > /word": False}
     assert private_lamina("run", "--rm", "second", "cat", "/word").stdout == "two\n"
 
