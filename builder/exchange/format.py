@@ -204,7 +204,9 @@ def _inline(text: str, source: BlobSource, manifest: Manifest, most: int) -> Cac
     except (ValueError, zlib.error) as error:
         raise ArchiveError(f"its annotation {INLINE} cannot be read") from error
     if not unpacker.eof:
-        raise ArchiveError(f"its annotation {INLINE} is longer than the {most} bytes it may have")
+        long = len(config) == most
+        why = f"is longer than the {most} bytes it may have" if long else "is cut off"
+        raise ArchiveError(f"its annotation {INLINE} {why}")
     diff_ids = ImageConfig.parse(_config(source, manifest, most)).diff_ids
     if len(diff_ids) != len(manifest.layers):
         raise ArchiveError("its config has not as many layers as its manifest")
