@@ -52,7 +52,7 @@ ALLOWED = {
     "builder.cache": ("builder.cache", "builder.plan", "builder.errors", "runtime"),
     "builder.sources": ("builder.sources", *BELOW_SOURCES),
     "builder.execution": ("builder.execution", "builder.sources", *BELOW_SOURCES),
-    "builder.exchange": ("builder.exchange", *BELOW_SOURCES),
+    "builder.exchange": ("builder.exchange", "builder.fetching", *BELOW_SOURCES),
     "builder.records": ("builder.records", *BELOW_SOURCES),
     "builder": OURS,
 }
