@@ -181,7 +181,7 @@ def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
         epoch=_epoch(),
         pull=options["pull_policy"] or ("always" if options["pull"] else "missing"),
         registries=build_sessions,
-        attest=_attest(options),
+        attest=_attest(options, outputs),
         execute=ExecuteOptions(
             use_cache=not options["no_cache"],
             expect_cached=options["expect_cached"],
@@ -202,16 +202,16 @@ def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
     )
 
 
-def _attest(options: dict[str, Any]) -> AttestOptions | None:
+def _attest(options: dict[str, Any], outputs: tuple[Output, ...]) -> AttestOptions | None:
     if not options["attest"] and options["sbom"] is None and options["provenance"] is None:
         return None
     from builder.attest.options import parse_attest
 
+    form = options["attest_format"]
+    if form == "index" and any(getattr(output, "push", False) for output in outputs):
+        raise OptionError("--attest-format index is for archives: referrers can be pushed")
     return parse_attest(
-        options["attest"],
-        sbom=options["sbom"],
-        provenance=options["provenance"],
-        form=options["attest_format"],
+        options["attest"], sbom=options["sbom"], provenance=options["provenance"], form=form
     )
 
 

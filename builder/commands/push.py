@@ -33,6 +33,12 @@ _COMPRESSIONS = ("gzip", "zstd", "uncompressed")
     type=click.Choice(_COMPRESSIONS),
     help="Of the layers. [default: as they came, else gzip]",
 )
+@click.option(
+    "--attestations/--no-attestations",
+    default=True,
+    show_default=True,
+    help="With what is said of the image: SBOM, provenance.",
+)
 @click.option("--digestfile", metavar="FILE", help="Write the manifest's digest to a file.")
 @registry_options
 @click.pass_obj  # fmt: skip
@@ -41,9 +47,11 @@ def push_command(root: str, /, **options: Any) -> int:
 
     What the registry has of it already does not travel.
     """
+    from builder.output.pushing import attached
     from builder.transfers import no_transfers, transfers_to
     from runtime.image.layer.compression import Compression
     from runtime.image.registry.push import PushOptions, push
+    from runtime.image.registry.referrers import push_referrers
 
     named = options["compression"]
     wanted = PushOptions(
@@ -63,6 +71,9 @@ def push_command(root: str, /, **options: Any) -> int:
                 retry_delay=options["retry_delay"],
             ) as session:
                 manifest = push(store, session, image, name, wanted)
+                if options["attestations"]:
+                    said = store.statements.of(image.id)
+                    push_referrers(session, name, manifest, attached(image, name, manifest, said))
             digest = manifest.digest
             if options["quiet"]:
                 click.echo(str(name))

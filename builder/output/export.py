@@ -99,7 +99,9 @@ def export(
                 _tar(store, image_id, destination)
                 what = f"exporting files to tar {_shown(destination)}"
             case ImageOutput() if output.push and open_session is not None:
-                manifest = push_named(store, image_id, named, output, annotations, open_session)
+                manifest = push_named(
+                    store, image_id, named, output, annotations, attestations, open_session
+                )
                 what = f"pushing manifest {manifest.digest}"
             case ImageOutput() | CacheOutput():
                 continue

@@ -8,11 +8,12 @@ from builder.errors import OptionError
 from builder.fetching import OpenSession
 from builder.output.annotations import Annotation, annotated
 from builder.output.outputs import ImageOutput
+from runtime.image.attestations import Attached, Attestation, attach, image_url
 from runtime.image.digest import Digest
 from runtime.image.layer.compression import Compression
 from runtime.image.manifest import Descriptor
 from runtime.image.reference import Reference
-from runtime.image.store.store import Store
+from runtime.image.store.store import Image, Store
 
 
 def push_named(
@@ -21,13 +22,17 @@ def push_named(
     names: Sequence[Reference],
     output: ImageOutput,
     annotations: Sequence[Annotation],
+    attestations: Sequence[Attestation],
     open_session: OpenSession,
 ) -> Descriptor:
-    """Send an image to the registries of all its names; its manifest's descriptor.
+    """Send an image, and what is said of it, to the registries of all its names.
+
+    Its manifest's descriptor.
 
     `RegistryError`. What was pushed before an error stays pushed.
     """
     from runtime.image.registry.push import PushOptions, push
+    from runtime.image.registry.referrers import push_referrers
 
     said = annotated((*annotations, *output.annotations))
     if said.index or said.descriptor:
@@ -43,5 +48,13 @@ def push_named(
     for name in names:
         with open_session(str(name), "push") as session:
             pushed = push(store, session, image, name, options)
+            push_referrers(session, name, pushed, attached(image, name, pushed, attestations))
     assert pushed is not None
     return pushed
+
+
+def attached(
+    image: Image, name: Reference, manifest: Descriptor, attestations: Sequence[Attestation]
+) -> tuple[Attached, ...]:
+    """The manifests that say of an image what is said of it, as referrers."""
+    return attach(attestations, manifest, [image_url(name, image.config.platform)], "referrers")

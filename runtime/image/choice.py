@@ -1,6 +1,7 @@
 """Which of several images is meant, when there is one for each platform.
 
-Variants are chosen as containerd does: what is asked for, or else the next older one.
+Variants are chosen as containerd's `platforms.Only` does: what is asked for, or else the next
+older one.
 """
 
 from __future__ import annotations
@@ -9,21 +10,20 @@ from collections.abc import Sequence
 from typing import Final
 
 from runtime.image.attestations import REFERENCE_TYPE
-from runtime.image.errors import PlatformMissing
+from runtime.image.errors import InvalidPlatform, PlatformMissing
 from runtime.image.manifest import Descriptor
 from runtime.image.platform import Platform
 
-# The newest first. The first of each is also what an image without a variant is for.
-_ARM: Final = ("v7", "v6", "v5")
-_USUAL: Final = {"amd64": "v1", "arm64": "v8", "arm": "v7"}
+UNKNOWN: Final = "unknown"
+"""Of attestations, which other tools put beside the images they speak of."""
+_ANY: Final = 1000
 
 
 def is_attestation(descriptor: Descriptor) -> bool:
     """Whether this stands in an index for something said of an image, not for one."""
     if any(name == REFERENCE_TYPE for name, _ in descriptor.annotations):
         return True
-    platform = descriptor.platform
-    return platform is not None and (platform.os, platform.architecture) == ("unknown", "unknown")
+    return descriptor.platform is not None and descriptor.platform.architecture == UNKNOWN
 
 
 def choose(descriptors: Sequence[Descriptor], wanted: Platform, what: str) -> Descriptor:
@@ -33,39 +33,43 @@ def choose(descriptors: Sequence[Descriptor], wanted: Platform, what: str) -> De
     what `what` has.
     """
     images = [each for each in descriptors if not is_attestation(each)]
-    for platform in _served(wanted):
-        for each in images:
-            if each.platform is not None and _plain(each.platform) == platform:
-                return each
-    for each in images:
-        if each.platform is None:
-            return each
-    raise PlatformMissing(
-        what, str(wanted), [str(each.platform) for each in images if each.platform is not None]
-    )
+    ranked = [(rank(each.platform, wanted), each) for each in images]
+    fitting = [(each_rank, each) for each_rank, each in ranked if each_rank is not None]
+    if not fitting:
+        there = [str(each.platform) for each in images if each.platform is not None]
+        raise PlatformMissing(what, str(wanted), there)
+    return min(fitting, key=lambda pair: pair[0])[1]
 
 
 def serves(platform: Platform, wanted: Platform) -> bool:
     """Whether an image for `platform` is one for what is wanted."""
-    return _plain(platform) in _served(wanted)
+    return rank(platform, wanted) is not None
 
 
-def _plain(platform: Platform) -> Platform:
-    """The platform without the variant that its architecture usually has."""
-    if platform.variant == _USUAL.get(platform.architecture):
-        return Platform(platform.os, platform.architecture)
-    return platform
+def rank(found: Platform | None, wanted: Platform) -> int | None:
+    """How far a platform is from the wanted one, 0 for itself; `None` if it is of no use there.
+
+    One that does not say what it is for may be for anything, and is taken last.
+    """
+    if found is None:
+        return _ANY
+    if found.architecture == UNKNOWN:
+        return None
+    try:
+        found, wanted = Platform.parse(str(found)), Platform.parse(str(wanted))
+    except InvalidPlatform:
+        return None
+    if (found.os, found.architecture) != (wanted.os, wanted.architecture):
+        return None
+    if found.variant == wanted.variant:
+        return 0
+    step = _level(wanted) - _level(found)
+    return step if step >= 0 else None
 
 
-def _served(wanted: Platform) -> list[Platform]:
-    """The platforms whose images run on this one, best first."""
-    system, architecture = wanted.os, wanted.architecture
-    usual = _USUAL.get(architecture, "")
-    variant = wanted.variant or usual
-    variants = [variant]
-    if architecture == "arm" and variant in _ARM:
-        variants = list(_ARM[_ARM.index(variant) :])
-    elif architecture in ("amd64", "arm64") and variant[1:].isdigit() and variant[0] == "v":
-        newest, oldest = int(variant[1:]), int(usual[1:])
-        variants = [f"v{number}" for number in range(min(newest, 99), oldest - 1, -1)]
-    return [_plain(Platform(system, architecture, each)) for each in variants]
+def _level(platform: Platform) -> int:
+    """The number of a variant: `v7` is 7. Without one it is what the architecture began with."""
+    digits = platform.variant.removeprefix("v")
+    if digits.isascii() and digits.isdigit():
+        return int(digits)
+    return {"arm64": 8, "arm": 7}.get(platform.architecture, 1)

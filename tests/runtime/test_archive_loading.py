@@ -234,6 +234,7 @@ def test_the_only_image_is_taken_unless_another_platform_is_insisted_on(
         ("linux/amd64/v3", ["linux/amd64", "linux/amd64/v2"], "linux/amd64/v2"),
         ("linux/amd64", ["windows/amd64"], None),
         ("linux/riscv64", ["linux/riscv64"], "linux/riscv64"),
+        ("linux/riscv64", ["linux//", "/", "linux/riscv64"], "linux/riscv64"),
     ],
 )
 def test_variants(wanted: str, present: list[str], best: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runtime.image import json_bytes
+from runtime.image.choice import rank
 from runtime.image.manifest import MEDIA_TYPE_CONFIG, Index, Manifest
 from runtime.image.model import ImageConfig
 from runtime.image.platform import Platform
@@ -15,7 +16,7 @@ from runtime.image.registry.media_types import (
     is_layer,
     is_schema_1,
 )
-from runtime.image.registry.platform_choice import choose, rank
+from runtime.image.registry.platform_choice import choose
 
 _MOST_DEPTH = 4
 
