@@ -11,10 +11,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, assert_never
+from typing import IO, TYPE_CHECKING, assert_never
 
 from builder.commands.tables import size_text
-from builder.fetching import Direction
 from runtime.image.digest import Digest
 from runtime.image.registry.transfer_events import (
     BlobArrived,
@@ -28,6 +27,9 @@ from runtime.image.registry.transfer_events import (
     TransferNoticed,
     short_name,
 )
+
+if TYPE_CHECKING:  # Pushing needs nothing else of it.
+    from builder.fetching import Direction
 
 _REDRAW_SECONDS = 0.1
 _SETTLED_SECONDS = 2.0

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from builder.errors import OptionError
-from builder.events import Emit, Transferred
-from builder.fetching import Direction, OpenSession
 
 if TYPE_CHECKING:
+    from builder.events import Emit
+    from builder.fetching import Direction, OpenSession
     from runtime.image.registry.auth_file import AuthFiles
     from runtime.image.registry.configuration import Registries
     from runtime.image.registry.session import Session
@@ -57,6 +57,7 @@ def build_sessions(emit: Emit) -> OpenSession:
 
     @contextmanager
     def open_session(name: str, direction: Direction) -> Iterator[Session]:
+        from builder.events import Transferred
         from builder.transfers import TransferLines
 
         lines = TransferLines(lambda line: emit(Transferred(name=name, what=line)), direction)
