@@ -12,20 +12,21 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runtime.image.digest import DiffID
+from runtime.image.digest import DiffID, encoded
 from runtime.image.errors import ImageNotFound, StoreError
 from runtime.image.layer.compression import Compression
 from runtime.image.layer.extract import extract_layer
@@ -33,9 +34,12 @@ from runtime.image.layer.pack import pack_tree
 from runtime.image.layer.writer import LayerSum
 from runtime.image.model import History, ImageConfig
 from runtime.image.reference import Reference
+from runtime.image.store.candidates import Limit
 from runtime.image.store.collect import collect
-from runtime.image.store.database import Database
+from runtime.image.store.fsck import check_store
+from runtime.image.store.prune import PruneRequest, prune
 from runtime.image.store.store import Store, open_store
+from support.kills import connect_unsynced, killed_at
 
 PRELOADED = (collect, extract_layer)
 """Imported here so that importing is none of the steps."""
@@ -89,18 +93,94 @@ def remove(root: str) -> None:
         store.remove_image("app")
 
 
+def litter(root: str) -> None:
+    """What was built in every form, and what nothing needs: layers, a blob, an image, a cache."""
+    build(root)
+    convert(root)
+    with open_store(root) as store, store.workspace() as space:
+        for name in ("cached", "nothing", "unnamed"):
+            layer = make_tree(f"{space}/{name}", name)
+            store.add_tree(layer, f"{space}/{name}")
+            if name == "cached":
+                store.put_record("cached", "run", {}, layer.diff_id)
+            if name == "unnamed":
+                config = ImageConfig(architecture="arm64")
+                store.put_image(config.with_layer(layer.diff_id, History()))
+        store.put_blob(b"of nothing")
+        with store.cache_directory("cache", "id", "shared") as path:
+            os.mkdir(path)
+
+
+def clean(root: str) -> None:
+    """Remove all that can go."""
+    with open_store(root) as store:
+        prune(store.parts, PruneRequest(everything=True))
+
+
+def shrink(root: str) -> None:
+    """Remove what is worth least, forms of layers too, but nothing with a name."""
+    with open_store(root) as store:
+        prune(store.parts, PruneRequest(limit=Limit(bytes=0)))
+
+
+def damage(root: str) -> None:
+    """Break a form of each layer of what was built, and leave things lying about."""
+    litter(root)
+    with open_store(root) as store:
+        tree, raw = store.image("app").config.diff_ids
+        Path(store.tree(tree), "directory/file").write_text("other")
+        blobs = [*store.layer_blobs(tree), *store.layer_blobs(raw)]
+        store.lease("f" * 64, [raw])
+    for blob in blobs[::2]:
+        os.chmod(f"{root}/blobs/sha256/{encoded(blob.digest)}", 0o600)
+        os.truncate(f"{root}/blobs/sha256/{encoded(blob.digest)}", 10)
+    Path(root, "blobs/sha256", "e" * 64).touch()
+
+
+def mend(root: str) -> None:
+    """Repair it."""
+    with open_store(root) as store:
+        if not check_store(store.parts, repair=True, jobs=1).sound:
+            raise RuntimeError("the store was not mended")
+
+
+def abandon(root: str) -> None:
+    """What a process left that was killed while it removed things: files, but no rows."""
+    litter(root)
+    with open_store(root) as store:
+        database = store.parts.database
+        for table in ("layers", "blobs", "records", "names", "images"):
+            database.execute(f"DELETE FROM {table}")
+    os.makedirs(f"{root}/work/1-dead/deep")
+
+
+def reopen(root: str) -> None:
+    """Use it again."""
+    Store(root).close()
+
+
 def nothing(root: str) -> None:
     """Not even a store."""
 
 
-Scenario = tuple[Callable[[str], None], Callable[[str], None]]
+@dataclass(frozen=True)
+class Scenario:
+    """What is done first, what is killed while it is done, and what is done after that."""
 
-SCENARIOS: dict[str, Scenario] = {
-    "build": (nothing, build),
-    "convert": (build, convert),
-    "remove": (build, remove),
+    first: Callable[[str], None]
+    then: Callable[[str], None]
+    after: Callable[[str], None] = nothing
+
+
+SCENARIOS = {
+    "build": Scenario(nothing, build),
+    "convert": Scenario(build, convert),
+    "remove": Scenario(build, remove),
+    "clean": Scenario(litter, clean),
+    "shrink": Scenario(litter, shrink),
+    "sweep": Scenario(abandon, reopen),
+    "mend": Scenario(damage, mend, mend),
 }
-"""What is done first, and what is killed while it is done."""
 
 
 # What has to hold afterwards
@@ -108,8 +188,9 @@ SCENARIOS: dict[str, Scenario] = {
 
 def faults(root: str) -> list[str]:
     """What is wrong with a store that nobody uses."""
-    found = []
     with open_store(root) as store:
+        checked = check_store(store.parts, repair=False, jobs=1)
+        found = [str(fault) for fault in checked.faults]
         for image in store.images():
             found += [f"{i} is lost" for i in image.config.diff_ids if not store.has_layer(i)]
         for key in ("one", "two"):
@@ -144,79 +225,25 @@ def emptied(root: str) -> list[str]:
 # The programs
 
 
-class Unsynced(sqlite3.Connection):
-    """A connection that never waits for the disk: killed processes do not need it to."""
-
-    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
-        return super().execute(statement.replace("synchronous=NORMAL", "synchronous=OFF"), *values)
-
-
-def connect_unsynced(*arguments: Any, **keywords: Any) -> sqlite3.Connection:
-    return Unsynced(*arguments, **keywords)
-
-
-class Countdown:
-    """Kills the process at a step: a call that Python reports, or a statement of SQL."""
-
-    def __init__(self, steps: int) -> None:
-        self._left = steps
-
-    def step(self, *_: object) -> None:
-        self._left -= 1
-        if self._left <= 0:
-            signal.raise_signal(signal.SIGKILL)
-
-    def event(self, event: str, _arguments: object) -> None:
-        if event == "open" or event.startswith(("os.", "fcntl.", "sqlite3.")):
-            self.step()
-
-
-def killed_at(steps: int, scenario: Callable[[str], None], root: str) -> bool:
-    """Carry a scenario out in a child that is killed at a step; whether it got so far."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            countdown = Countdown(steps)
-            connect = Database._connect
-
-            def connect_and_count(self: Database) -> Any:
-                connection = connect(self)
-                connection.set_trace_callback(countdown.step)
-                return connection
-
-            setattr(Database, "_connect", connect_and_count)  # noqa: B010
-            sys.addaudithook(countdown.event)
-            scenario(root)
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        return True
-    if status:
-        raise RuntimeError(f"the scenario failed at step {steps}")
-    return False
-
-
 def kill_everywhere(name: str, directory: str) -> dict[str, Any]:
     """Kill a scenario at each of its steps, each time on a store of its own."""
     setattr(sqlite3, "connect", connect_unsynced)  # noqa: B010
     found: dict[str, list[str]] = {}
+    scenario = SCENARIOS[name]
+    scenario.first(f"{directory}/first")
     steps = 0
     killed = True
     while killed:
         steps += 1
         root = f"{directory}/{steps}"
-        first, then = SCENARIOS[name]
-        first(root)
-        killed = killed_at(steps, then, root)
+        if os.path.exists(f"{directory}/first"):
+            shutil.copytree(f"{directory}/first", root, symlinks=True)
+        killed = killed_at(steps, scenario.then, root)
+        scenario.after(root)
         wrong = faults(root)
         if not wrong:
             build(root)
-            then(root)
+            scenario.then(root)
             wrong = faults(root) or emptied(root)
         if wrong:
             found[str(steps)] = wrong
@@ -320,9 +347,16 @@ def main(arguments: list[str]) -> None:
 
 
 def run(*arguments: str) -> Any:
-    command = [sys.executable, __file__, *arguments]
-    result = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    return json.loads(result.stdout)
+    with started(*arguments, stdout=subprocess.PIPE) as process:
+        output, _ = process.communicate()
+    assert process.returncode == 0
+    return json.loads(output)
+
+
+def started(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+    """This file as a program."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.Popen([sys.executable, __file__, *arguments], env=environment, **options)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -336,8 +370,7 @@ def test_processes_may_be_killed_at_any_moment(tmp_path: Path) -> None:
     root = str(tmp_path / "store")
     choice = random.Random(7)
     for turn in range(12):
-        command = [sys.executable, __file__, "work", root, str(turn), "1000"]
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        process = started("work", root, str(turn), "1000", stderr=subprocess.DEVNULL)
         time.sleep(0.3 + choice.random() / 3)
         process.kill()
         assert process.wait() == -signal.SIGKILL
@@ -347,10 +380,7 @@ def test_processes_may_be_killed_at_any_moment(tmp_path: Path) -> None:
 
 def test_many_processes_use_one_store(tmp_path: Path) -> None:
     root = str(tmp_path / "store")
-    processes = [
-        subprocess.Popen([sys.executable, __file__, "work", root, str(seed), "12"])
-        for seed in range(8)
-    ]
+    processes = [started("work", root, str(seed), "12") for seed in range(8)]
     assert [process.wait() for process in processes] == [0] * 8
     assert faults(root) == []
     assert emptied(root) == []

@@ -21,6 +21,8 @@ def check_store(parts: Parts, *, repair: bool, jobs: int) -> Checked:
     steps that gave it; images that lost a layer are kept, and remain faults. Others may use the
     store meanwhile: what they use is not mended.
     """
+    if repair:
+        parts.new_name()  # If we are killed, this is what calls for a collection.
     database = parts.database
     checks = LayerChecks(parts, repair=repair)
     layers = _known_layers(parts)

@@ -94,6 +94,7 @@ class Pruned:
 
 def prune(parts: Parts, request: PruneRequest) -> Pruned:
     """Make room in a store. No other thread of this process may be using it."""
+    parts.new_name()  # If we are killed, this is what calls for a collection.
     return _Pruning(parts, request).run()
 
 

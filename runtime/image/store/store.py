@@ -97,8 +97,10 @@ class Store:
         self.statements = Statements(self._database)
         try:
             self._use.share(LOCK_USE)
-            if sweep(self._paths.work):
-                self._collect(None)  # A process was killed; it may have left more than that.
+            # A process was killed; it may have left more than that. So may we, if we are killed
+            # too: our own workspace then calls for a collection.
+            if sweep(self._paths.work, self._new_name):
+                self._collect(None)
         except BaseException:
             self.close()
             raise
@@ -246,6 +248,7 @@ class Store:
 
         Not while other threads of this process use the store.
         """
+        self._new_name()
         return self._collect(None)
 
     # What keeps layers that no image has.

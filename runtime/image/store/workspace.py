@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from runtime.image.store.remove import remove_tree
@@ -54,10 +54,10 @@ def workspace(work: str) -> Iterator[Workspace]:
         space.close()
 
 
-def sweep(work: str) -> bool:
+def sweep(work: str, found_one: Callable[[], object]) -> bool:
     """Remove the workspaces of processes that are gone; whether there were any.
 
-    What is not ours to remove, or has something mounted in it, stays for a later sweep.
+    `found_one` is called before the first is removed. What is not ours to remove, or has something mounted in it, stays for a later sweep.
     """
     found = False
     for name in os.listdir(work):
@@ -66,8 +66,10 @@ def sweep(work: str) -> bool:
             fd = lock_directory(path)
             if fd is None:
                 continue
-            found = True
             try:
+                if not found:
+                    found_one()
+                found = True
                 remove_tree(path)
             finally:
                 os.close(fd)
