@@ -281,14 +281,43 @@ def use_image(store: Store, config: ImageConfig, name: Reference, diff_id: DiffI
     store.blob(diff_id, compression)
 
 
-def fill_up(directory: str) -> dict[str, Any]:
-    """Build and convert on a full disk, with a little more space each time."""
+def small_disk(directory: str) -> None:
+    """Mount four megabytes there, for this process alone."""
     libc = ctypes.CDLL(None, use_errno=True)
     new_mounts, recursive, private = 0x20000, 0x4000, 0x40000
     if libc.unshare(new_mounts) or libc.mount(None, b"/", None, recursive | private, None):
         raise OSError(ctypes.get_errno(), "a mount namespace of our own")
     if libc.mount(b"none", os.fsencode(directory), b"tmpfs", 0, b"size=4m"):
         raise OSError(ctypes.get_errno(), "mount")
+
+
+def make_room(directory: str) -> dict[str, Any]:
+    """Make room on a disk without a byte to spare: with and without what killed processes left."""
+    small_disk(directory)
+    found: dict[str, list[str]] = {}
+    for name, then in (("clean", clean), ("shrink", shrink)):
+        for left in (False, True):
+            root = f"{directory}/{name} {left}"
+            litter(root)
+            if left:
+                os.mkdir(f"{root}/work/1-dead")
+                Path(root, "blobs/sha256", "e" * 64).touch()
+            fill(f"{directory}/filler", 0)
+            then(root)
+            os.unlink(f"{directory}/filler")
+            wrong = faults(root)
+            then(root)
+            if not os.path.exists(f"{root}/reserve"):
+                wrong.append("there is no reserve again")
+            if wrong:
+                found[os.path.basename(root)] = wrong
+            subprocess.run(["rm", "-r", "--one-file-system", root], check=True)
+    return {"found": found}
+
+
+def fill_up(directory: str) -> dict[str, Any]:
+    """Build and convert on a full disk, with a little more space each time."""
+    small_disk(directory)
     found: dict[str, list[str]] = {}
     failures = 0
     for pages in range(0, 130, 2):
@@ -339,6 +368,8 @@ def main(arguments: list[str]) -> None:
             worker(root, int(seed), int(turns))
         case ["fill", directory]:
             print(json.dumps(fill_up(directory)))
+        case ["make room", directory]:
+            print(json.dumps(make_room(directory)))
         case _:
             raise SystemExit(2)
 
@@ -392,6 +423,11 @@ def test_the_disk_may_be_full(tmp_path: Path) -> None:
     assert result["found"] == {}
     assert result["failures"] > 5
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.root
+def test_room_can_be_made_on_a_full_disk(tmp_path: Path) -> None:
+    assert run("make room", str(tmp_path)) == {"found": {}}
 
 
 if __name__ == "__main__":

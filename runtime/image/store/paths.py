@@ -19,7 +19,7 @@ _LOCK_USES: Final = 1 << 61
 class Paths:
     """The layout.
 
-    version lock store.db
+    version lock store.db reserve
     blobs/sha256/<hex>  trees/<hex>  caches/<name>  work/<id>  partial/<hex>
     """
 
@@ -40,6 +40,10 @@ class Paths:
     @property
     def blobs(self) -> str:
         return f"{self.root}/blobs/sha256"
+
+    @property
+    def reserve(self) -> str:
+        return f"{self.root}/reserve"
 
     @property
     def trees(self) -> str:

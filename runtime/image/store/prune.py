@@ -35,6 +35,7 @@ from runtime.image.store.measure import Amount, total_of
 from runtime.image.store.partial import sweep_partial
 from runtime.image.store.parts import Parts
 from runtime.image.store.remove import remove_tree
+from runtime.image.store.reserve import spent_reserve
 from runtime.image.store.spare import drop_form
 from runtime.image.store.usage import ImageUsage, Survey, survey
 
@@ -94,8 +95,9 @@ class Pruned:
 
 def prune(parts: Parts, request: PruneRequest) -> Pruned:
     """Make room in a store. No other thread of this process may be using it."""
-    parts.new_name()  # If we are killed, this is what calls for a collection.
-    return _Pruning(parts, request).run()
+    with spent_reserve(parts.paths):
+        parts.new_name()  # If we are killed, this is what calls for a collection.
+        return _Pruning(parts, request).run()
 
 
 class _Pruning:

@@ -38,6 +38,7 @@ from runtime.image.store.records import Record, Records
 from runtime.image.store.remotes import Remotes
 from runtime.image.store.remove import remove_tree
 from runtime.image.store.replays import Remembered, put_remembered
+from runtime.image.store.reserve import keep_reserve
 from runtime.image.store.statements import Statements
 from runtime.image.store.workspace import Workspace, sweep, workspace
 
@@ -52,7 +53,7 @@ __all__ = ["Image", "Record", "Removed", "Store", "open_store"]
 _VERSION: Final = b'{"store":1}\n'
 _OWN_NAMES: Final = frozenset(
     ("version", "lock", "store.db", "store.db-wal", "store.db-shm", "store.db-journal")
-) | {"store.db.damaged", "blobs", "trees", "work", "containers", "caches", "partial"}
+) | {"store.db.damaged", "reserve", "blobs", "trees", "work", "containers", "caches", "partial"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,7 @@ class Store:
         self.root = os.path.abspath(root)
         self._paths = Paths(self.root)
         self._space: Workspace | None = None
+        self._failed = False
         self._space_lock = threading.Lock()
         _create(self._paths)
         self._use = LockFile(self._paths.lock)
@@ -100,7 +102,7 @@ class Store:
             # A process was killed; it may have left more than that. So may we, if we are killed
             # too: our own workspace then calls for a collection.
             if sweep(self._paths.work, self._new_name):
-                self._collect(None)
+                self._collect_if_possible()
         except BaseException:
             self.close()
             raise
@@ -108,14 +110,22 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self.close(failed=_is_from_below(error))
 
-    def close(self) -> None:
-        """Let go of everything; what was only ours is removed."""
+    def close(self, *, failed: bool = False) -> None:
+        """Let go of everything; what was only ours is removed.
+
+        `failed`: a file or a row could not be written, so there may be one without the other. An
+        empty workspace then calls for a collection.
+        """
         try:
+            failed = failed or self._failed
+            if failed:
+                with suppress(OSError):
+                    self._new_name()
             if self._space is not None:
-                self._space.close()
+                self._space.close(leave=failed)
                 self._space = None
         finally:
             self._database.close()
@@ -299,6 +309,13 @@ class Store:
                 self._space = Workspace(self._paths.work)
             return self._space.new_name()
 
+    def _collect_if_possible(self) -> None:
+        """What a store on a full disk must not fail to be opened for; then a later one does it."""
+        try:
+            self._collect(None)
+        except (OSError, StoreError):
+            self._failed = True
+
     def _collect(self, only: Sequence[DiffID] | None) -> Removed:
         self._layers.forget()
         collected = collect(self._paths, self._database, self._holds, self._new_name, only)
@@ -323,6 +340,7 @@ def _create(paths: Paths) -> None:
         for directory in (os.path.dirname(paths.blobs), paths.blobs, paths.trees, paths.work):
             with suppress(FileExistsError):
                 os.mkdir(directory, 0o700)
+        keep_reserve(paths)
         # Everyone writes the same bytes, so nobody can see others' halves.
         fd = os.open(paths.version, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -334,6 +352,15 @@ def _create(paths: Paths) -> None:
             f"{paths.root} is a store of another version: {version.decode(errors='replace')}",
             hint="use the version of lamina that made it, or another --root",
         )
+
+
+def _is_from_below(error: BaseException | None) -> bool:
+    """Whether the disk or the database is the cause of an error."""
+    while error is not None:
+        if isinstance(error, OSError | StoreError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _read_version(paths: Paths) -> bytes:

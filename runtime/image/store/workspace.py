@@ -35,11 +35,17 @@ class Workspace:
         self._files += 1
         return os.path.join(self.path, f"{self._files}-{os.urandom(4).hex()}")
 
-    def close(self) -> None:
-        """Remove it. What cannot be removed now is left to the next sweep."""
+    def close(self, *, leave: bool = False) -> None:
+        """Remove it, or with `leave` just what is in it, for the next sweep to find.
+
+        What cannot be removed now is left to the next sweep, too.
+        """
         try:
             with suppress(OSError):
-                remove_tree(self.path)
+                for name in os.listdir(self.path) if leave else ():
+                    remove_tree(os.path.join(self.path, name))
+                if not leave:
+                    remove_tree(self.path)
         finally:
             os.close(self._fd)
 
@@ -57,7 +63,8 @@ def workspace(work: str) -> Iterator[Workspace]:
 def sweep(work: str, found_one: Callable[[], object]) -> bool:
     """Remove the workspaces of processes that are gone; whether there were any.
 
-    `found_one` is called before the first is removed. What is not ours to remove, or has something mounted in it, stays for a later sweep.
+    `found_one` is called before the first is removed. What is not ours to remove, or has something
+    mounted in it, stays for a later sweep.
     """
     found = False
     for name in os.listdir(work):
@@ -68,7 +75,8 @@ def sweep(work: str, found_one: Callable[[], object]) -> bool:
                 continue
             try:
                 if not found:
-                    found_one()
+                    with suppress(OSError):  # On a full disk there is only room once it is gone.
+                        found_one()
                 found = True
                 remove_tree(path)
             finally:
