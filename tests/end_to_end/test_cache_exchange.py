@@ -13,34 +13,14 @@ from typing import Any
 import pytest
 
 from support.cli import Lamina, Outcome
+from support.steps import ten_steps
 
 pytestmark = pytest.mark.namespaces
-
-TEN_STEPS = """\
-FROM busybox AS build
-WORKDIR /src
-COPY lib lib
-RUN cat lib/a lib/b > /ab
-COPY --link main .
-RUN cat /ab main > /out && echo built > /log
-FROM busybox
-WORKDIR /srv/app
-RUN echo one > /one
-COPY --from=build /out /srv/app/out
-COPY --chown=1:1 lib/a /etc/a
-RUN --mount=from=build,target=/b cat /b/log /one > /two
-"""
 
 
 @pytest.fixture
 def context(tmp_path: Path) -> Path:
-    folder = tmp_path / "context"
-    (folder / "lib").mkdir(parents=True)
-    (folder / "Dockerfile").write_text(TEN_STEPS)
-    (folder / "lib" / "a").write_text("a\n")
-    (folder / "lib" / "b").write_text("b\n")
-    (folder / "main").write_text("main\n")
-    return folder
+    return ten_steps(tmp_path / "context")
 
 
 def export(lamina: Lamina, context: Path, cache: Path, more: str = "mode=max") -> str:
