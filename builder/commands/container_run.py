@@ -65,9 +65,11 @@ def run_command(
     try:
         if detach:
             return _run_detached(root, spec, options, id_file)
-        if spec.remove and not (spec.terminal or streams or id_file) and proxy:
-            return _run_direct(root, spec, options)
-        return _run_attached(root, spec, options, id_file, shown, keys, proxy=proxy)
+        direct = spec.remove and not (spec.terminal or streams or id_file) and proxy
+        status = _run_direct(root, spec, options) if direct else None
+        if status is None:
+            status = _run_attached(root, spec, options, id_file, shown, keys, proxy=proxy)
+        return status
     except (BuildError, ContainerError, ImageError) as error:
         return failed(error)
 
@@ -104,12 +106,17 @@ def failed(error: Exception) -> int:
     return _NOT_RUNNABLE if isinstance(error, CommandNotRunnable) else _NOT_STARTED
 
 
-def _run_direct(root: str, spec: ContainerSpec, options: dict[str, Any]) -> int:
+def _run_direct(root: str, spec: ContainerSpec, options: dict[str, Any]) -> int | None:
+    """Run it without a monitor; `None` if it needs one, to ask whether it is well."""
     from runtime.containers.foreground import run
 
+    if spec.health is not None and spec.health.test != ("NONE",):
+        return None
     stdin = 0 if spec.open_stdin else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     with opened_engine(root) as engine:
         spec = replace(spec, image=available(engine.store, options))
+        if spec.health is None and engine.store.image(spec.image).config.config.healthcheck:
+            return None
         return run(engine.store, engine.sandbox, spec, stdin_fd=stdin)
 
 

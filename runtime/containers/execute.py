@@ -42,7 +42,9 @@ class Target:
         On error nothing runs: `CommandNotFound`, `CommandNotRunnable`, `UserNotFound`,
         `SetupFailed`.
         """
-        spec = entry_spec(self._container, wanted)
+        process = self._container.state.process
+        assert process is not None
+        spec = entry_spec(self._container, wanted, pid=process.pid)
         return self._server.start(spec, stdin_fd, stdout_fd, stderr_fd, target_fd=self._pidfd)
 
 
@@ -69,17 +71,15 @@ def entered(container: Container) -> Iterator[Target]:
         os.close(pidfd)
 
 
-def entry_spec(container: Container, wanted: ExecSpec) -> EntrySpec:
-    """What the sandbox is told of it."""
+def entry_spec(container: Container, wanted: ExecSpec, *, pid: int) -> EntrySpec:
+    """What the sandbox is told of it; `pid` is the container's first process."""
     spec = container.spec
-    process = container.state.process
-    assert process is not None
     env = dict(container.description.env)
     if wanted.terminal:
         env.setdefault("TERM", "xterm")
     env |= dict(wanted.env)
     return EntrySpec(
-        pid=process.pid,
+        pid=pid,
         argv=wanted.command,
         env=tuple(env.items()),
         cwd=wanted.working_dir or spec.working_dir or "/",

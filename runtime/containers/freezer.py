@@ -14,15 +14,9 @@ from typing import Final
 
 from runtime.containers.record import Container
 from runtime.errors import InvalidContainer, NotRunning, SandboxUnavailable, SetupFailed
+from runtime.monitor.cgroups import cgroup_of, hierarchy, read_text
 
-_PLACES: Final = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
 _SECONDS: Final = 10
-
-
-def is_frozen(pid: int) -> bool:
-    """Whether a process is in a cgroup that is frozen."""
-    path = _cgroup(pid)
-    return path not in ("", "/") and _read(f"{_hierarchy()}{path}/cgroup.freeze") == "1"
 
 
 def pause(container: Container) -> None:
@@ -36,10 +30,10 @@ def pause(container: Container) -> None:
     if container.state.status != "running" or process is None:
         raise NotRunning(container.id)
     pid = process.pid
-    hierarchy = _hierarchy()
-    own = f"{hierarchy}{_cgroup(pid)}"
+    place = hierarchy()
+    own = f"{place}{cgroup_of(pid)}"
     if not own.endswith(container.id):
-        own = f"{hierarchy}/lamina-{container.id}"
+        own = f"{place}/lamina-{container.id}"
         with _explained():
             with suppress(FileExistsError):
                 os.mkdir(own)
@@ -55,7 +49,7 @@ def unpause(container: Container) -> None:
     process = container.state.process
     if container.state.status != "paused" or process is None:
         raise InvalidContainer(f"container {container.description.short_id} is not paused")
-    own = f"{_hierarchy()}{_cgroup(process.pid)}"
+    own = f"{hierarchy()}{cgroup_of(process.pid)}"
     with _explained():
         _write(f"{own}/cgroup.freeze", "0")
         _await(own, "frozen 0")
@@ -69,10 +63,10 @@ def thaw(container: Container) -> None:
 
 def remove_freezer(container_id: str) -> None:
     """Remove what `pause` made, if it is there; its processes are gone."""
-    hierarchy = _hierarchy()
-    if hierarchy:
+    place = hierarchy()
+    if place:
         with suppress(OSError):
-            os.rmdir(f"{hierarchy}/lamina-{container_id}")
+            os.rmdir(f"{place}/lamina-{container_id}")
 
 
 def _move_all(pid: int, cgroup: str) -> None:
@@ -82,7 +76,7 @@ def _move_all(pid: int, cgroup: str) -> None:
     while True:
         moved = False
         for other in _pids_in(namespace):
-            if _cgroup(other) != cgroup[len(_hierarchy()) :]:
+            if cgroup_of(other) != cgroup[len(hierarchy()) :]:
                 with suppress(ProcessLookupError):
                     _write(f"{cgroup}/cgroup.procs", str(other))
                     moved = True
@@ -106,35 +100,17 @@ def _pids_in(namespace: int) -> list[int]:
 
 def _await(cgroup: str, line: str) -> None:
     deadline = time.monotonic() + _SECONDS
-    while line not in _read(f"{cgroup}/cgroup.events").splitlines():
+    while line not in read_text(f"{cgroup}/cgroup.events").splitlines():
         if time.monotonic() > deadline:
             raise SetupFailed("pause", 0, "the kernel does not freeze its processes")
         time.sleep(0.002)
-
-
-def _hierarchy() -> str:
-    """Where the unified hierarchy is mounted; empty if it is not."""
-    for place in _PLACES:
-        if os.path.exists(f"{place}/cgroup.procs") and os.path.exists(
-            f"{place}/cgroup.subtree_control"
-        ):
-            return place
-    return ""
-
-
-def _cgroup(pid: int) -> str:
-    """The path of a process in the unified hierarchy."""
-    for line in _read(f"/proc/{pid}/cgroup").splitlines():
-        if line.startswith("0::"):
-            return line[3:]
-    return ""
 
 
 class _explained:
     """Has what the kernel refuses said as what is missing."""
 
     def __enter__(self) -> None:
-        if not _hierarchy():
+        if not hierarchy():
             raise SandboxUnavailable(
                 "pausing",
                 "there is no cgroup version 2 hierarchy here",
@@ -148,14 +124,6 @@ class _explained:
                 f"{error.filename or 'the cgroup'}: {(error.strerror or '').lower()}",
                 "only a user to whom a cgroup was delegated can freeze processes; root can",
             ) from error
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
 
 
 def _write(path: str, text: str) -> None:

@@ -13,8 +13,9 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final
 
+from runtime.containers.execute import ExecSpec, entry_spec
 from runtime.containers.prepare import Held, sandbox_of
-from runtime.containers.record import State, state_document, write_state
+from runtime.containers.record import Container, State, state_document, write_state
 from runtime.containers.remove import discard_held, event_attributes
 from runtime.errors import ContainerError, SetupFailed
 from runtime.image.store.store import Store
@@ -120,7 +121,6 @@ def _request(
 ) -> dict[str, Any]:
     container = held.container
     spec = container.spec
-    health = spec.health
     state = State(status="created", monitored=True)
     return {
         "id": container.id,
@@ -135,8 +135,25 @@ def _request(
         "restart": (spec.restart, spec.restarts),
         "stop_signal": spec.stop_signal or _SIGTERM,
         "stop_seconds": DEFAULT_STOP_SECONDS if spec.stop_seconds is None else spec.stop_seconds,
-        "health": health.to_json() if health is not None else None,
+        "health": _health(container),
         "remove": spec.remove,
         "attached": attached,
         "hooks": (),
+    }
+
+
+def _health(container: Container) -> dict[str, Any] | None:
+    """How the monitor is to ask whether it is well."""
+    health = container.spec.health
+    if health is None:
+        return None
+    kind, *words = health.test
+    command = tuple(words) if kind == "CMD" else (*container.spec.shell, *words)
+    return {
+        "order": encode_order(entry_spec(container, ExecSpec(command=command), pid=0)),
+        "interval_ns": health.interval_ns,
+        "timeout_ns": health.timeout_ns,
+        "start_period_ns": health.start_period_ns,
+        "start_interval_ns": health.start_interval_ns,
+        "retries": health.retries,
     }

@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 from runtime.containers.spec import SHORT_ID, ContainerSpec, spec_document, spec_from_document
 from runtime.image.digest import DiffID
 from runtime.monitor import files
+from runtime.monitor.cgroups import is_frozen
 from runtime.monitor.identity import ProcessIdentity, is_alive
 
 Status = Literal["created", "running", "paused", "restarting", "exited", "removing", "dead"]
@@ -207,8 +208,6 @@ def confirmed(state: State, folder: str) -> State:
     match state.status:
         case "running":
             if is_alive(state.process):
-                from runtime.containers.freezer import is_frozen
-
                 assert state.process is not None
                 return replace(state, status="paused") if is_frozen(state.process.pid) else state
             if is_alive(state.runner):

@@ -46,6 +46,7 @@ class ContainerSpec:
     stdin_once   its input ends with the first that gave it some
     stop_signal  a number; `None` is the image's, or SIGTERM
     health       instead of what the image has; `test` `("NONE",)` is none
+    shell        what a health check in shell form is given to; the image's
     restarts     the most restarts of `on-failure`; 0 is any number
     remove       leave nothing behind at the end
     """
@@ -74,6 +75,7 @@ class ContainerSpec:
     stop_signal: int | None = None
     stop_seconds: int | None = None
     health: Healthcheck | None = None
+    shell: tuple[str, ...] = ("/bin/sh", "-c")
     restart: RestartPolicy = "no"
     restarts: int = 0
     log: LogOptions = LogOptions()
@@ -94,6 +96,7 @@ def resolved(spec: ContainerSpec, config: RuntimeConfig) -> ContainerSpec:
         labels=tuple({**dict(config.labels), **dict(spec.labels)}.items()),
         stop_signal=stop_signal,
         health=_health(spec.health, config.healthcheck),
+        shell=config.shell or spec.shell,
     )
 
 
@@ -163,7 +166,8 @@ def _health(wanted: Healthcheck | None, given: Healthcheck | None) -> Healthchec
                 if (value := getattr(wanted, name))
             },
         )  # fmt: skip
-    return health if health is not None and health.test and health.test != ("NONE",) else None
+    asks = health is not None and len(health.test) > 1 and health.test[0] in ("CMD", "CMD-SHELL")
+    return health if asks else None
 
 
 def _mount_document(mount: Mount) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from runtime.errors import ContainerError
 from runtime.monitor import files, frames
 from runtime.monitor.clients import Clients
 from runtime.monitor.events import append_event
+from runtime.monitor.health import Health, HealthOptions
 from runtime.monitor.hooks import open_hooks
 from runtime.monitor.identity import identify, identify_child, send_signal
 from runtime.monitor.log import LogWriter
@@ -77,6 +78,10 @@ class Monitor:
         self._pidfd = -1
         self._asked_to_end = False
         self._waiting: int | None = None
+        self._health: Health | None = None
+        if request.health is not None:
+            options = HealthOptions(request.health)
+            self._health = Health(self._loop, options, self._capability, self._asked)
         self._clients = Clients(
             self._loop, on_input=self._input, on_size=self._resize, on_gone=self._gone
         )
@@ -135,6 +140,9 @@ class Monitor:
             "error": "",
             "restarts": self._restarts.count,
         }
+        if self._health is not None:
+            self._health.begin(pid, pidfd)
+            self._state["health"] = self._health.document
         self._write_state()
         self._event("start")
 
@@ -181,6 +189,8 @@ class Monitor:
         while not ended:
             self._loop.step()
         self._loop.forget(self._pidfd)
+        if self._health is not None:
+            self._health.end()
         result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
         assert result is not None
         os.close(self._pidfd)
@@ -264,6 +274,14 @@ class Monitor:
     def _undo_hooks(self) -> None:
         for hook in reversed(self._hooks):
             hook.after_exit()
+
+    def _asked(self, changed: bool) -> None:
+        assert self._health is not None
+        document = self._health.document
+        self._state["health"] = document
+        self._write_state()
+        if changed:
+            self._event(f"health_status: {document['Status']}")
 
     # ---- what is heard
 
