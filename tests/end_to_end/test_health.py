@@ -84,5 +84,5 @@ def test_what_is_paused_is_not_asked(containers: Containers, lamina: Lamina) -> 
 def test_options_that_contradict_each_other(lamina: Lamina) -> None:
     words = ("run", "--rm", "--no-healthcheck", "--health-retries", "2", "busybox", "true")
     assert "--no-healthcheck conflicts" in lamina(*words, status=2).stderr
-    words = ("run", "--rm", "--health-interval", "1us", "busybox", "true")
-    assert "cannot be less than 1ms" in lamina(*words, status=2).stderr
+    short = ("run", "--rm", "--health-interval", "1us", "busybox", "true")
+    assert "cannot be less than 1ms" in lamina(*short, status=2).stderr
