@@ -43,6 +43,7 @@ _COMMANDS = {
     "login": "builder.commands.login",
     "logout": "builder.commands.login",
     "logs": "builder.commands.container_logs",
+    "manifest": "builder.commands.manifest",
     "parse": "builder.commands.parse",
     "pause": "builder.commands.container_control",
     "prune": "builder.commands.prune",

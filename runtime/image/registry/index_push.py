@@ -1,0 +1,56 @@
+"""Several images under one name: an index, each of whose images is for a platform of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from runtime.image.digest import sha256
+from runtime.image.manifest import MEDIA_TYPE_INDEX, Descriptor, Index
+from runtime.image.reference import Reference
+from runtime.image.registry.client import Document, RepositoryClient
+from runtime.image.registry.endpoints import endpoint
+from runtime.image.registry.outgoing import OutgoingImage
+from runtime.image.registry.push import PushOptions, push
+from runtime.image.registry.session import Session
+from runtime.image.store.images import Image
+from runtime.image.store.remotes import StoredManifest
+from runtime.image.store.store import Store
+
+
+def push_index(
+    store: Store, session: Session, images: Sequence[Image], name: Reference
+) -> Descriptor:
+    """Send images to a repository and give their index the name; the index's descriptor.
+
+    The images come first, under their digests: on an error the name means what it did before.
+    """
+    sent = [push(store, session, image, name, PushOptions(by_digest=True)) for image in images]
+    data = Index(manifests=tuple(sent)).to_bytes()
+    document = Document(media_type=MEDIA_TYPE_INDEX, data=data, digest=sha256(data))
+    place = endpoint(name.domain, name.path, session.registries)
+    RepositoryClient(session, place).put_manifest(name.tag or "", document)
+    for image in images:
+        store.remotes.put_digest(image.id, name.repository, document.digest)
+    return Descriptor(media_type=MEDIA_TYPE_INDEX, digest=document.digest, size=len(data))
+
+
+def local_index(store: Store, images: Sequence[Image]) -> Index:
+    """The index that pushing these images gives; their layers have blobs afterwards."""
+    return Index(manifests=tuple(_described(store, image) for image in images))
+
+
+def _described(store: Store, image: Image) -> Descriptor:
+    outgoing = OutgoingImage(store, image)
+    for manifest in outgoing.known():
+        if all(outgoing.is_local(diff_id, blob) for diff_id, blob in outgoing.layers(manifest)):
+            break
+    else:
+        manifest = outgoing.manifest([outgoing.layer(d) for d in image.config.diff_ids])
+        kept = StoredManifest(media_type=manifest.media_type, document=manifest.data)
+        store.remotes.put_manifest(image.id, kept)
+    return Descriptor(
+        media_type=manifest.media_type,
+        digest=manifest.digest,
+        size=len(manifest.data),
+        platform=image.config.platform,
+    )
