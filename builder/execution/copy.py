@@ -10,14 +10,14 @@ decides its cache key as well: equal entries are an equal layer.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from builder.execution.parents import matching_parents
 from builder.execution.wildcard import InvalidPattern, is_pattern, matches
 from builder.plan.chmod import ChangeMode
 from builder.plan.remote_names import Remote, RemoteFile
-from builder.plan.steps import CopyStep
+from builder.plan.steps import CopyStep, input_name
 from builder.sources.trees import (
     Draft,
     FileTree,
@@ -30,6 +30,11 @@ from builder.sources.trees import (
 from grammar.dockerignore import Patterns, make_patterns
 from grammar.nodes import Heredoc
 from runtime.image.layer.entry import Entry, Kind
+
+_MISSING_HINT = (
+    "the path is relative to the build context (or the --from root); is it excluded by"
+    " .dockerignore?"
+)
 
 
 class CopyProblem(Exception):
@@ -88,6 +93,7 @@ def copy_entries(
 class _Copier:
     def __init__(self, step: CopyStep, source: FileTree, draft: Draft, rules: CopyRules) -> None:
         self._source = source
+        self._ref = input_name(step.input)
         self._draft = draft
         self._owner = rules.owner
         self._change_mode = rules.change_mode
@@ -117,7 +123,7 @@ class _Copier:
         plain = next((n for n, part in enumerate(parts) if is_pattern(part)), len(parts))
         if plain == len(parts):
             if self._source.lstat(resolve(self._source, path)) is None:
-                raise _missing(path)
+                raise self._missing(path)
             yield path
             return
         prefix = resolve(self._source, b"/".join(parts[:plain]))
@@ -126,6 +132,10 @@ class _Copier:
         except InvalidPattern as error:
             raise CopyProblem(str(error)) from error
 
+    def _missing(self, path: bytes, hint: str = _MISSING_HINT) -> CopyProblem:
+        message = f"failed to calculate checksum of ref {self._ref}: {_shown(path)}: not found"
+        return CopyProblem(message, hint=hint)
+
     # ---- placing them
 
     def one(self, path: bytes, unpack: Unpack | None) -> None:
@@ -133,7 +143,7 @@ class _Copier:
         real = resolve(self._source, path)
         entry = self._source.lstat(real)
         if entry is None:
-            raise _missing(path)
+            raise self._missing(path)
         self._prepare()
         place = resolve(self._draft, self._destination)
         if entry.kind is Kind.DIRECTORY:
@@ -168,17 +178,18 @@ class _Copier:
         root = resolve(self._source, normalise(pivot)) if dot else b""
         pattern = normalise(rest if dot else text)
         if not pattern:
-            raise CopyProblem(
-                f"failed to calculate checksum: {_shown(normalise(pivot))}: not found",
-                hint="--parents needs a path to keep the parents of",
-            )
+            hint = "--parents needs a path to keep the parents of"
+            raise self._missing(normalise(pivot), hint)
         self._make_directories(resolve(self._draft, self._destination))
         found = False
-        for path in _matching_parents(self._source, root, pattern):
-            found = True
-            self._with_its_parents(root, path)
+        try:
+            for path in matching_parents(self._source, root, pattern):
+                found = True
+                self._with_its_parents(root, path)
+        except InvalidPattern as error:
+            raise CopyProblem(str(error)) from error
         if not found and not is_pattern(pattern):
-            raise _missing(join(root, pattern))
+            raise self._missing(join(root, pattern))
 
     def _with_its_parents(self, root: bytes, path: bytes) -> None:
         base = resolve(self._draft, self._destination)
@@ -343,51 +354,6 @@ class _Excluded:
         """The directories held back that an included entry needs, outermost first."""
         held, self._held = self._held, []
         return held
-
-
-def _matching_parents(tree: FileTree, root: bytes, pattern: bytes) -> Iterator[bytes]:
-    """Paths below `root` that a `--parents` pattern names; `**` crosses directories."""
-    if not is_pattern(pattern):
-        path = join(root, pattern)
-        if tree.lstat(path) is not None:
-            yield path
-        return
-    expression = _doublestar(pattern)
-    skip = len(root) + 1 if root else 0
-    taken: bytes | None = None
-    for entry in tree.walk(root):
-        if taken is not None and entry.path.startswith(taken + b"/"):
-            continue
-        if entry.path[skip:] and expression.fullmatch(entry.path[skip:]):
-            if entry.kind is Kind.DIRECTORY:
-                taken = entry.path
-            yield entry.path
-
-
-def _doublestar(pattern: bytes) -> re.Pattern[bytes]:
-    """A `--parents` pattern as an expression: as .dockerignore's, `**` is any depth."""
-    from builder.execution.wildcard import compile_component
-
-    out = b""
-    parts = pattern.split(b"/")
-    for number, part in enumerate(parts):
-        last = number == len(parts) - 1
-        if part == b"**":
-            out += b".*" if last else b"(?:.*/)?"
-        else:
-            try:
-                out += compile_component(part).pattern + (b"" if last else b"/")
-            except InvalidPattern as error:
-                raise CopyProblem(str(error)) from error
-    return re.compile(out, re.DOTALL)
-
-
-def _missing(path: bytes) -> CopyProblem:
-    return CopyProblem(
-        f"failed to calculate checksum: {_shown(path)}: not found",
-        hint="the path is relative to the build context (or the --from root); "
-        "is it excluded by .dockerignore?",
-    )
 
 
 def _shown(path: bytes) -> str:

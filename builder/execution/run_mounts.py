@@ -33,9 +33,11 @@ from builder.plan.steps import (
     SecretRequest,
     SshRequest,
     TmpfsRequest,
+    input_name,
 )
 from builder.sources.inputs import Inputs, LayersOf
 from builder.sources.trees import EmptyTree, TooManyLinks, resolve
+from grammar.errors import quoted
 from grammar.nodes import Span
 from runtime.image.digest import DiffID, chain_id
 from runtime.image.layer.decompression import open_decompressed
@@ -111,7 +113,7 @@ class RunMounts:
             there = tree.lstat(path)
             folder = there is not None and there.kind is Kind.DIRECTORY
             place = "/" if folder else "/" + source.rstrip("/").rpartition("/")[2]
-            step = CopyStep(sources=(source,), destination=place, input=FromContext())
+            step = CopyStep(sources=(source,), destination=place, input=input_)
             rules = CopyRules(owner=None, change_mode=None, mtime=0)
             entries = copy_entries(step, tree, EmptyTree(), rules, lambda entry: None)
         except (CopyProblem, TooManyLinks) as error:
@@ -161,7 +163,9 @@ class RunMounts:
             raise PlanError(str(error), span=self._span) from error
         if view.lstat(path) is None and path:
             raise PlanError(
-                f"failed to calculate checksum: {request.source!r}: not found", span=self._span
+                f"failed to calculate checksum of ref {input_name(request.input)}:"
+                f" {quoted(request.source)}: not found",
+                span=self._span,
             )
         root = self._root(layers, folder, stack, read_write=request.read_write)
         return BindMount(

@@ -36,6 +36,7 @@ from builder.plan.steps import (
     ScratchBase,
     StageBase,
 )
+from builder.plan.unresolved import unresolved
 from builder.plan.variables import (
     DEFAULT_PATH,
     Pairs,
@@ -274,10 +275,8 @@ class _Planner:
         try:
             return self._images.find(name, platform)
         except ImageError as error:
-            hint = self._stage_hint(name, stage_index) or error.hint
-            raise PlanError(
-                f"{name}: failed to resolve source metadata: {error.message}", span=span, hint=hint
-            ) from error
+            hint = self._stage_hint(name, stage_index)
+            raise unresolved(name, error, span=span, hint=hint) from error
 
     def _stage_hint(self, name: str, stage_index: int) -> str | None:
         """Which stage may have been meant by a name that is no image's."""
@@ -291,6 +290,12 @@ class _Planner:
 
     def _input(self, name: str, stage: Stage, span: Span, *, by_number: bool) -> Input:
         """What `--from=name` in a stage refers to."""
+        if "$" in name:
+            raise PlanError(
+                "variable expansion is not supported for --from, define a new stage with FROM"
+                " using ARG from global scope as a workaround",
+                span=span,
+            )
         if name == "scratch":
             return FromNothing()
         if name == "context":

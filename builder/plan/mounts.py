@@ -23,6 +23,7 @@ from builder.plan.steps import (
     TmpfsRequest,
 )
 from builder.plan.units import parse_size, parse_switch
+from grammar.errors import quoted
 from grammar.suggest import did_you_mean
 
 _TYPES = ("bind", "cache", "tmpfs", "secret", "ssh")
@@ -65,7 +66,7 @@ def parse_mount(
     options = _options(text, expand)
     kind = options.pop("type", "bind").lower()
     if kind not in _TYPES:
-        raise MountError(f"unsupported mount type {kind!r}{did_you_mean(kind, _TYPES)}")
+        raise MountError(f"unsupported mount type {quoted(kind)}{did_you_mean(kind, _TYPES)}")
     for key in options:
         if key not in OPTIONS[kind]:
             raise MountError(f'{key} not allowed for "{kind}" type mounts')
@@ -157,7 +158,7 @@ def _sharing(text: str) -> Literal["shared", "private", "locked"]:
             return text
         case _:
             near = did_you_mean(text, ("shared", "private", "locked"))
-            raise MountError(f"unsupported sharing value {text!r}{near}")
+            raise MountError(f"unsupported sharing value {quoted(text)}{near}")
 
 
 def _secret(options: Mapping[str, str], target: str | None) -> SecretRequest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from builder.errors import PlanError
+from grammar.errors import quoted
 from grammar.nodes import Run
 
 
@@ -16,7 +17,7 @@ def network_mode(node: Run) -> Literal["default", "none", "host"]:
         case "none" | "host":
             return node.network
         case other:
-            raise PlanError(f"invalid network mode {other!r}", span=node.span)
+            raise PlanError(f"invalid network mode {quoted(other)}", span=node.span)
 
 
 def security_mode(node: Run) -> Literal["sandbox", "insecure"]:
@@ -27,4 +28,4 @@ def security_mode(node: Run) -> Literal["sandbox", "insecure"]:
         case "insecure":
             return "insecure"
         case other:
-            raise PlanError(f"security {other!r} is not valid", span=node.span)
+            raise PlanError(f"security {quoted(other)} is not valid", span=node.span)

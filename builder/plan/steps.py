@@ -52,6 +52,22 @@ class FromNamed:
 
 Input = FromContext | FromStage | FromImage | FromNothing | FromNamed
 
+
+def input_name(source: Input) -> str:
+    """What an input is called in messages."""
+    match source:
+        case FromContext():
+            return "context"
+        case FromStage(index=index):
+            return f"stage-{index}"
+        case FromImage(reference=reference):
+            return reference
+        case FromNothing():
+            return "scratch"
+        case FromNamed(name=name):
+            return name
+
+
 # ---- mounts of a RUN
 
 

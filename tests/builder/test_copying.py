@@ -110,7 +110,9 @@ def test_links_named_as_sources_are_followed_links_below_are_kept(
 
 
 def test_a_link_out_of_the_context_leads_nowhere(tmp_path: Path, context: Path) -> None:
-    with pytest.raises(CopyProblem, match='failed to calculate checksum: "/out": not found'):
+    with pytest.raises(
+        CopyProblem, match='failed to calculate checksum of ref context: "/out": not found'
+    ):
         copied(tmp_path, "out", "/n")
 
 

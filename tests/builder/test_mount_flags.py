@@ -66,11 +66,11 @@ def test_mounts(text: str, expected: MountRequest) -> None:
     ("text", "message"),
     [
         ("typ=tmpfs", r"unexpected key 'typ' in 'typ=tmpfs' \(did you mean type\?\)"),
-        ("type=tmpf,target=/t", r"unsupported mount type 'tmpf' \(did you mean tmpfs\?\)"),
+        ("type=tmpf,target=/t", r'unsupported mount type "tmpf" \(did you mean tmpfs\?\)'),
         ("target", "invalid field 'target' must be a key=value pair"),
         ("type=bind,target=/", 'invalid mount target "/"'),
         ("type=bind,target=/x,mode=0700", 'mode not allowed for "bind" type mounts'),
-        ("type=cache,target=/c,sharing=lock", "unsupported sharing value 'lock'"),
+        ("type=cache,target=/c,sharing=lock", 'unsupported sharing value "lock"'),
         ("from=$X,target=/x", "'from' doesn't support variable expansion, define alias stage"),
         ("type=secret", "invalid secret mount. one of source, target required"),
         ("type=cache,target=/c,uid=bob", "invalid value bob for uid"),

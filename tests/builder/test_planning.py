@@ -216,7 +216,12 @@ def test_workdirs_are_joined_and_root_is_no_step() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ("FROM nosuch\n", 1, "nosuch: failed to resolve source metadata: no such image: nosuch"),
+        (
+            "FROM nosuch\n",
+            1,
+            "nosuch: failed to resolve source metadata for docker.io/library/nosuch:latest:"
+            " no such image: nosuch",
+        ),
         ("FROM $X\n", 1, r"base name \(\$X\) should not be blank"),
         (
             "FROM busybox AS a\nCOPY --from=b x /\nFROM busybox AS b\nFROM a\n",
@@ -233,8 +238,8 @@ def test_workdirs_are_joined_and_root_is_no_step() -> None:
         ("FROM busybox\nVOLUME $X\n", 2, "VOLUME specified can not be an empty string"),
         ("FROM busybox\nEXPOSE x\n", 2, "invalid containerPort: x"),
         ("FROM busybox\nSTOPSIGNAL x\n", 2, "invalid signal: x"),
-        ("FROM busybox\nRUN --network=x y\n", 2, "invalid network mode 'x'"),
-        ("FROM busybox\nRUN --security=x y\n", 2, "security 'x' is not valid"),
+        ("FROM busybox\nRUN --network=x y\n", 2, 'invalid network mode "x"'),
+        ("FROM busybox\nRUN --security=x y\n", 2, 'security "x" is not valid'),
         ("FROM busybox\n\nRUN --mount=typ=tmpfs x\n", 3, "unexpected key 'typ'"),
         ('FROM busybox\nENV A="${B:?no B}"\n', 2, "no B"),
         ("FROM busybox\nADD --checksum=sha256:0 x /\n", 2, "checksum requires"),
