@@ -204,7 +204,7 @@ def test_what_is_not_as_in_the_cache_is_named(
     unlike = f"not as in the cache type=local,src={cache}"
     assert f"#2 ran     COPY lib /lib: {unlike}: its files\n" in outcome.stderr
     run = "#3 ran     RUN echo $VERSION > /v"
-    assert f"{run}: {unlike}: the layers below, ARG VERSION\n" in outcome.stderr
+    assert f"{run}: {unlike}: ARG VERSION, the layers below\n" in outcome.stderr
 
 
 # ---- damaged and hostile caches
