@@ -30,10 +30,12 @@ def check_database(root: str, *, repair: bool) -> list[Fault]:
 
     With `repair` a damaged one is replaced by one with all rows that can be read; the damaged
     file is kept beside it, as `store.db.damaged`. Nobody else may have the store open then.
+    `StoreError` if it cannot be looked at.
     """
     paths = Paths(os.path.abspath(root))
     if not os.path.exists(paths.database):
         return []
+    LockFile(paths.lock).close()  # What cannot be written is said to be, rather than damaged.
     complaints = _complaints(paths)
     if not complaints:
         return []
@@ -55,6 +57,9 @@ def _complaints(paths: Paths) -> list[str]:
         with closing(sqlite3.connect(paths.database, isolation_level=None)) as connection:
             rows = connection.execute(f"PRAGMA integrity_check({_MOST})").fetchall()
     except sqlite3.DatabaseError as error:
+        # Of a disk that is full or read-only nothing is to be concluded.
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise StoreError(f"the store's database cannot be used: {error}") from error
         return [str(error)]
     return [str(row[0]) for row in rows if row[0] != "ok"]
 
