@@ -25,7 +25,7 @@ from builder.commands.failures import explain, say
 from builder.commands.opened import opened_engine, opened_store
 from builder.commands.registry_options import build_sessions
 from builder.commands.remembering import Notes, is_replayable, remember
-from builder.commands.values import host_address, key_value, size_in_bytes, variables
+from builder.commands.values import entitlements, host_address, key_value, size_in_bytes, variables
 from builder.errors import BuildError, OptionError, StepFailed
 from builder.events import Emit
 from builder.execution.options import ExecuteOptions
@@ -171,7 +171,7 @@ def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
         contexts=parse_named_contexts(options["contexts"]),
         names=tuple(_reference(tag) for tag in options["tags"]),
         build_args=dict(variables(options["build_args"], options["build_arg_files"])),
-        target=options["target"],
+        target=options["target"] or None,
         labels=tuple(key_value(label, "--label") for label in options["labels"]),
         outputs=outputs,
         annotations=annotations,
@@ -192,7 +192,7 @@ def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
             secrets=secrets(options["secrets"]),
             ssh=agents(options["ssh"]),
             network=options["network"],
-            allow=frozenset(options["allow"]),
+            allow=entitlements(options["allow"]),
             extra_hosts=tuple(host_address(text) for text in options["hosts"]),
             shm_size=size_in_bytes(options["shm_size"], "--shm-size"),
             ulimits=_ulimits(options["ulimits"]),

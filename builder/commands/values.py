@@ -7,6 +7,7 @@ import os
 from builder.errors import OptionError
 from builder.plan.units import parse_size
 
+_ENTITLEMENTS = ("network.host", "security.insecure")
 _HOST = "127.0.0.1"
 """The machine, as it is seen where containers share its network."""
 
@@ -94,3 +95,13 @@ def variables(given: tuple[str, ...], files: tuple[str, ...]) -> tuple[tuple[str
         elif name in os.environ:
             found[name] = os.environ[name]
     return tuple(found.items())
+
+
+def entitlements(values: tuple[str, ...]) -> frozenset[str]:
+    """`--allow`: what steps may ask for; `OptionError` for what there is not."""
+    for text in values:
+        if text not in _ENTITLEMENTS:
+            raise OptionError(
+                f"--allow {text}: there is no such entitlement", hint=", ".join(_ENTITLEMENTS)
+            )
+    return frozenset(values)

@@ -55,6 +55,8 @@ def read_dockerfile(context: str, file: str | None) -> Source:
         if len(data) > _MOST:
             raise ContextError(f"failed to read dockerfile: {path} is longer than {_MOST} bytes")
         return Source(path, os.path.basename(path), data)
+    if not os.path.exists(context):
+        raise ContextError(f"unable to prepare context: path {context!r} not found")
     raise ContextError(
         f"failed to read dockerfile: open {file or 'Dockerfile'}: no such file or directory",
         hint=f"looked for {' and '.join(candidates(context, file))}; give another with --file",

@@ -82,9 +82,13 @@ def test_a_build_of_files_alone(lamina: Lamina, tmp_path: Path) -> None:
     ("options", "message"),
     [
         (("--memory", "1g"), "limits on the memory and processors"),
+        (("--allow", "what"), "there is no such entitlement"),
+        (("--allow", "device"), "network.host, security.insecure"),
+        (("--ssh", "default=/etc/passwd"), "no agent's socket"),
+        (("--secret", "id=a,type=what"), "invalid --secret"),
         (("--cgroup-parent", "x"), "no cgroup of their own"),
-        (("--cache-to", "type=inline"), "caches outside the store"),
-        (("--provenance=mode=max",), "attestations are not supported yet"),
+        (("--cache-to", "type=inline"), "goes with the image's manifest, and none is written"),
+        (("--attest", "type=what"), "unknown attestation type"),
         (("--annotation", "a=b"), "--annotation needs an archive"),
         (("--iidfile", "x", "-o", "y"), "cannot use --iidfile"),
         (("--platform", "linux/amd64,linux/arm64"), "several platforms at once"),
@@ -194,3 +198,9 @@ def test_parse_prints_the_tree(lamina: Lamina, tmp_path: Path) -> None:
     outcome = lamina("parse", "-", stdin="FROM a\nFRUN b\n", status=1)
     assert "2 | >>> FRUN b" in outcome.stderr
     assert "unknown instruction: FRUN (did you mean RUN?)" in outcome.stderr
+
+
+def test_a_directory_that_is_not_there_and_no_target_at_all(lamina: Lamina, tmp_path: Path) -> None:
+    missing = lamina("build", tmp_path / "nosuch", status=1)
+    assert f"unable to prepare context: path '{tmp_path}/nosuch' not found" in missing.stderr
+    lamina("build", "--target", "", context(tmp_path))
