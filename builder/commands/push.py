@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from builder.commands.opened import opened_store
-from builder.commands.registry_options import registry_options, registry_session
+from builder.commands.registry_options import registry_options, registry_session, signing_key
 from builder.errors import OptionError
 from runtime.image.errors import ImageNotFound
 from runtime.image.reference import Reference
@@ -39,6 +39,7 @@ _COMPRESSIONS = ("gzip", "zstd", "uncompressed")
     show_default=True,
     help="With what is said of the image: SBOM, provenance.",
 )
+@click.option("--sign", metavar="KEY", help="Sign the manifest with a private key (PEM).")
 @click.option("--digestfile", metavar="FILE", help="Write the manifest's digest to a file.")
 @registry_options
 @click.pass_obj  # fmt: skip
@@ -52,6 +53,7 @@ def push_command(root: str, /, **options: Any) -> int:
     from runtime.image.layer.compression import Compression
     from runtime.image.registry.push import PushOptions, push
     from runtime.image.registry.referrers import push_referrers
+    from runtime.image.registry.signing import push_signature
 
     named = options["compression"]
     wanted = PushOptions(
@@ -59,6 +61,7 @@ def push_command(root: str, /, **options: Any) -> int:
         compression=None if named is None else Compression[named.upper()],
     )
     digest = ""
+    key = signing_key(options["sign"]) if options["sign"] else None
     with opened_store(root) as store:
         for image, name in _images(store, options):
             if not options["quiet"]:
@@ -74,6 +77,8 @@ def push_command(root: str, /, **options: Any) -> int:
                 if options["attestations"]:
                     said = store.statements.of(image.id)
                     push_referrers(session, name, manifest, attached(image, name, manifest, said))
+                if key is not None:
+                    push_signature(session, name, manifest.digest, key)
             digest = manifest.digest
             if options["quiet"]:
                 click.echo(str(name))

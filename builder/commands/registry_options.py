@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from runtime.image.registry.auth_file import AuthFiles
     from runtime.image.registry.configuration import Registries
     from runtime.image.registry.session import Session
+    from runtime.image.registry.signature_form import PrivateKey
     from runtime.image.registry.transfer_events import Report
+    from runtime.image.registry.trust import Trust
 
 _MOST_ATTEMPTS = 100
+_LONGEST_KEY = 1 << 16
 
 
 def registry_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -48,7 +51,8 @@ def registry_session(
 
     policy = RetryPolicy(attempts=retries + 1, first_seconds=retry_delay)
     keeper = auth_files(authfile)
-    with Session(user_registries(), keeper, report=report, policy=policy) as session:
+    registries, trust = user_registries(), user_trust()
+    with Session(registries, keeper, report=report, policy=policy, trust=trust) as session:
         yield session
 
 
@@ -89,6 +93,25 @@ def user_registries() -> Registries:
     return read_registries(
         ("/etc/lamina/registries.toml", os.path.join(own, "lamina", "registries.toml"))
     )
+
+
+def user_trust() -> Trust:
+    """policy.toml: the machine's, and the user's own or $LAMINA_POLICY besides."""
+    from runtime.image.registry.trust import read_trust
+
+    config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    own = os.environ.get("LAMINA_POLICY") or os.path.join(config, "lamina", "policy.toml")
+    return read_trust(("/etc/lamina/policy.toml", own))
+
+
+def signing_key(path: str) -> PrivateKey:
+    """The key to sign with; `SigningError`."""
+    from runtime.image.registry.signature_form import PrivateKey
+
+    password = os.environ.get("LAMINA_SIGN_PASSWORD")
+    with open(path, "rb") as file:
+        pem = file.read(_LONGEST_KEY)
+    return PrivateKey(pem, None if password is None else password.encode(), path)
 
 
 def auth_files(authfile: str | None) -> AuthFiles:

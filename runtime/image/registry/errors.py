@@ -11,7 +11,9 @@
       NoSuchPlatform           no image for the platform that is wanted
       CredentialsError         a file or program with credentials cannot be used
       RegistryBlocked          registries.toml forbids to ask it
-      ConfigurationError       registries.toml says something that makes no sense
+      ConfigurationError       registries.toml or policy.toml says something that makes no sense
+      SigningError             nothing can be signed or verified: the key, or what is needed for it
+      NotTrusted               policy.toml does not let it be pulled
       TransferCancelled        another transfer failed, or the user stopped it
 
 `where` is a host, or `host/repository`. What servers say is shown without control characters.
@@ -123,6 +125,17 @@ class ConfigurationError(RegistryError):
 
     def __init__(self, path: str, why: str, *, hint: str | None = None) -> None:
         super().__init__(f"{path}: {why}", hint=hint)
+
+
+class SigningError(RegistryError):
+    """Nothing can be signed or verified with this key, or at all."""
+
+
+class NotTrusted(RegistryError):
+    """An image is not what policy.toml asks for."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name} is not trusted: {why}")
 
 
 class TransferCancelled(RegistryError):

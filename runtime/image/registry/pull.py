@@ -48,12 +48,17 @@ def pull(store: Store, session: Session, name: Reference, wanted: Platform) -> P
     clients: _Clients = [
         RepositoryClient(session, endpoint) for endpoint in endpoints(name, session.registries)
     ]
-    unchanged = _unchanged(store, clients, name, wanted)
+    trusted = not session.trust.rules(name.repository)
+    unchanged = _unchanged(store, clients, name, wanted) if trusted else None
     if unchanged is not None:
         return unchanged
     clients, found = _first(clients, lambda client: client.manifest(_version(name)))
     where = clients[0].where
     clients, document = _first(clients, lambda client: image_manifest(client, found, wanted))
+    if not trusted:
+        from runtime.image.registry.signing import check_trusted
+
+        check_trusted(clients, name, (found.digest, document.digest))
     manifest = read_manifest(document, where)
     clients, data = _first(
         clients,

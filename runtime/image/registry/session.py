@@ -16,10 +16,12 @@ from runtime.image.registry.errors import RegistryError, RegistryUnreachable
 from runtime.image.registry.retries import RetryPolicy
 from runtime.image.registry.transfer_events import Report, Retrying
 from runtime.image.registry.transport import Transport
+from runtime.image.registry.trust import Trust
 
 _T = TypeVar("_T")
 _PATIENT: Final = RetryPolicy()
 _NO_KEEPER: Final = NoKeeper()
+_TRUSTING: Final = Trust()
 _PLAIN_TO_TLS: Final = 400
 """What servers that speak TLS answer to plain HTTP."""
 
@@ -41,8 +43,10 @@ class Session:
         *,
         report: Report = _unreported,
         policy: RetryPolicy = _PATIENT,
+        trust: Trust = _TRUSTING,
     ) -> None:
         self.registries = registries
+        self.trust = trust
         self.report = report
         self.cancellation = Cancellation()
         self.transport = Transport(registries, self.cancellation)
