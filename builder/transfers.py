@@ -211,7 +211,8 @@ def _terminal_size(stream: IO[str]) -> tuple[int, int]:
         size = os.get_terminal_size(stream.fileno())
     except OSError:
         return 80, 25
-    return max(size.columns, 20), max(size.lines, 2)
+    # One that does not know its size says that it has none.
+    return max(size.columns or 80, 20), max(size.lines or 25, 2)
 
 
 def _clear(said: str) -> str:
