@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from builder.commands.container_mounts import mounts_of
 from builder.commands.values import (
     host_address,
     key_value,
@@ -43,6 +44,11 @@ def container_options(command: Decorated) -> Decorated:
         click.option("--add-host", "hosts", multiple=True, metavar="HOST:IP"),
         click.option("--shm-size", metavar="SIZE", help="Of /dev/shm. [default: 64m]"),
         click.option("--read-only", is_flag=True, help="The root cannot be written."),
+        click.option("-v", "--volume", "volumes", multiple=True, metavar="SOURCE:TARGET[:ro]",
+                     help="A file or directory of the host's."),
+        click.option("--mount", "mounts", multiple=True, metavar="type=bind|tmpfs,target=…"),
+        click.option("--tmpfs", "tmpfs", multiple=True, metavar="TARGET[:size=…,mode=…]",
+                     help="A file system in memory."),
         click.option("-l", "--label", "labels", multiple=True, metavar="KEY[=VALUE]"),
         click.option("--label-file", "label_files", multiple=True, metavar="FILE"),
         click.option("-i", "--interactive", is_flag=True, help="Pass input on."),
@@ -89,6 +95,7 @@ def spec_of(options: dict[str, Any], *, detached: bool) -> ContainerSpec:
         extra_hosts=tuple(host_address(text) for text in options["hosts"]),
         read_only=options["read_only"],
         shm_size=size_in_bytes(options["shm_size"], "--shm-size"),
+        mounts=mounts_of(options["volumes"], options["mounts"], options["tmpfs"]),
         labels=labels_of(options["labels"], options["label_files"]),
         terminal=options["tty"],
         init=options["init"],

@@ -16,6 +16,12 @@ _NO_NETWORKS = Missing(
 _NO_SECURITY = Missing(why="containers always run under the default profile so far")
 _NO_NAMESPACES = Missing(why="namespaces cannot be chosen yet")
 _NO_WINDOWS = Missing(why="it is for Windows containers")
+_NO_VOLUMES = Missing(
+    why="named and anonymous volumes are not supported yet", hint="-v with a path of the host's"
+)
+_NO_RESOLVER = Missing(
+    why="name servers cannot be chosen yet", hint="mount a file on /etc/resolv.conf with -v"
+)
 _NO_DAEMON = Missing(why="there is no daemon")
 
 RUN_REFUSED: Mapping[str, Missing] = {
@@ -37,6 +43,13 @@ RUN_REFUSED: Mapping[str, Missing] = {
     "--cpus": _NO_LIMITS,
     "--cpuset-cpus": _NO_LIMITS,
     "--cpuset-mems": _NO_LIMITS,
+    "--device": Missing(why="devices of the host's cannot be given yet"),
+    "--dns": _NO_RESOLVER,
+    "--dns-opt": _NO_RESOLVER,
+    "--dns-option": _NO_RESOLVER,
+    "--dns-search": _NO_RESOLVER,
+    "--domainname": Missing(why="domain names are not supported yet", hint="--hostname"),
+    "--expose": _NO_PORTS,
     "--device-cgroup-rule": _NO_LIMITS,
     "--device-read-bps": _NO_LIMITS,
     "--device-read-iops": _NO_LIMITS,
@@ -79,4 +92,6 @@ RUN_REFUSED: Mapping[str, Missing] = {
     "--use-api-socket": _NO_DAEMON,
     "--userns": _NO_NAMESPACES,
     "--uts": _NO_NAMESPACES,
+    "--volume-driver": _NO_VOLUMES,
+    "--volumes-from": _NO_VOLUMES,
 }

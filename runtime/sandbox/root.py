@@ -230,10 +230,12 @@ def _target(wanted: WireMount) -> bytes:
 
 
 def _make_wanted(wanted: WireMount) -> int:
-    kind, first, second, read_only, recursive = wanted
+    kind, first, second, restricted, recursive = wanted
     if kind == "bind":
-        return mounts.bind(first, read_only=read_only, recursive=recursive)
+        return mounts.bind(first, read_only=restricted, recursive=recursive)
     attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV
+    if restricted:
+        attributes |= MOUNT_ATTR_NOEXEC
     return mounts.filesystem("tmpfs", attributes, second.decode())
 
 

@@ -47,11 +47,15 @@ class BindMount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TmpfsMount:
-    """A file system in memory; `size` in bytes, at most half of the memory if `None`."""
+    """A file system in memory; `size` in bytes, at most half of the memory if `None`.
+
+    With `no_exec` no program in it can be executed.
+    """
 
     target: str
     size: int | None = None
     mode: int = 0o1777
+    no_exec: bool = False
 
 
 Mount = BindMount | TmpfsMount

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SHM_SIZE = 64 << 20
 
 # A mount on the wire: ("bind", source, target, read_only, recursive)
-# or ("tmpfs", target, options, False, False).
+# or ("tmpfs", target, options, no_exec, False).
 WireMount = tuple[str, bytes, bytes, bool, bool]
 
 
@@ -132,7 +132,7 @@ def _mounts(spec: SandboxSpec) -> tuple[WireMount, ...]:
         else:
             size = f",size={mount.size}" if mount.size is not None else ""
             options = f"mode={mount.mode:o}{size}".encode()
-            mounts.append(("tmpfs", _text(mount.target), options, False, False))
+            mounts.append(("tmpfs", _text(mount.target), options, mount.no_exec, False))
     return tuple(mounts)
 
 
