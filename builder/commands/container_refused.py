@@ -84,6 +84,8 @@ RUN_REFUSED: Mapping[str, Missing] = {
     "--publish": _NO_PORTS,
     "-P": _NO_PORTS,
     "--publish-all": _NO_PORTS,
+    "-q": Missing(why="pulling says what it does, on standard error"),
+    "--quiet": Missing(why="pulling says what it does, on standard error"),
     "--runtime": Missing(why="there is no other runtime to choose yet"),
     "--security-opt": _NO_SECURITY,
     "--storage-opt": Missing(why="the size of a container's root cannot be limited"),
