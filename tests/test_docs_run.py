@@ -34,8 +34,8 @@ DOCKER = {
     "run": (
         "add-host annotation attach blkio-weight blkio-weight-device cap-add cap-drop "
         "cgroup-parent cgroupns cidfile cpu-period cpu-quota cpu-rt-period cpu-rt-runtime cpu-shares "
-        "cpus cpuset-cpus cpuset-mems detach detach-keys device device-cgroup-rule device-read-bps "
-        "device-read-iops device-write-bps device-write-iops disable-content-trust dns dns-option "
+        "cpus cpuset-cpus cpuset-mems detach detach-keys device device-cgroup-rule "
+        "device-read-bps device-read-iops device-write-bps device-write-iops disable-content-trust dns dns-option "
         "dns-search domainname entrypoint env env-file expose gpus group-add health-cmd "
         "health-interval health-retries health-start-interval health-start-period health-timeout "
         "hostname init interactive ip ip6 ipc isolation kernel-memory label label-file link "
