@@ -20,6 +20,11 @@ from builder.commands.build_options import (
     refused_options,
 )
 from builder.commands.ceiling import below_ceiling, ceiling
+from builder.commands.compression_options import (
+    compression_options,
+    compression_words,
+    said_of_compression,
+)
 from builder.commands.credentials import agents, authorities, credentials, secrets
 from builder.commands.failures import explain, say
 from builder.commands.opened import opened_engine, opened_store
@@ -58,6 +63,7 @@ if TYPE_CHECKING:  # Imported by the builds that need them.
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Set a label.")
 @cache_options
 @output_options
+@compression_options
 @environment_options
 @click.option("--secret", "secrets", multiple=True, metavar="id=ID[,src=FILE|,env=NAME]")
 @click.option("--ssh", "ssh", multiple=True, metavar="default|ID[=SOCKET]")
@@ -216,15 +222,23 @@ def _attest(options: dict[str, Any], outputs: tuple[Output, ...]) -> AttestOptio
 
 
 def _outputs(options: dict[str, Any]) -> tuple[tuple[Output, ...], tuple[Annotation, ...]]:
-    if not options["outputs"] and not options["annotations"] and not options["push"]:
+    if not said_of_compression(options) and not any(
+        options[name] for name in ("outputs", "annotations", "push")
+    ):
         return (), ()
     from builder.output.annotations import parse_annotation
-    from builder.output.export import check_outputs
+    from builder.output.export import check_outputs, have_manifest
     from builder.output.outputs import parse_output, standard_outputs, with_push
 
-    outputs = tuple(parse_output(text) for text in options["outputs"])
+    words = compression_words(options)
+    outputs = tuple(parse_output(text, words) for text in options["outputs"])
     if options["push"]:
-        outputs = with_push(outputs)
+        outputs = with_push(outputs, words)
+    if said_of_compression(options) and not have_manifest(outputs):
+        raise OptionError(
+            "--compression needs an archive or a registry: the store compresses nothing",
+            hint="add --push, or --output type=oci,dest=FILE",
+        )
     annotations = tuple(parse_annotation(text) for text in options["annotations"])
     wants_image_id = bool(options["iidfile"])
     check_outputs(outputs, annotations, options["tags"], wants_image_id=wants_image_id)

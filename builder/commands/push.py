@@ -7,14 +7,13 @@ from typing import Any
 
 import click
 
+from builder.commands.compression_options import compression_options, compression_words
 from builder.commands.opened import opened_store
 from builder.commands.registry_options import registry_options, registry_session, signing_key
 from builder.errors import OptionError
 from runtime.image.errors import ImageNotFound
 from runtime.image.reference import Reference
 from runtime.image.store.store import Image, Store
-
-_COMPRESSIONS = ("gzip", "zstd", "uncompressed")
 
 
 @click.command("push", short_help="Send an image to a registry.")
@@ -28,11 +27,7 @@ _COMPRESSIONS = ("gzip", "zstd", "uncompressed")
     type=click.Choice(["oci", "docker"]),
     help="Of the manifest. [default: as it came, else oci]",
 )
-@click.option(
-    "--compression",
-    type=click.Choice(_COMPRESSIONS),
-    help="Of the layers. [default: as they came, else gzip]",
-)
+@compression_options
 @click.option(
     "--attestations/--no-attestations",
     default=True,
@@ -50,15 +45,13 @@ def push_command(root: str, /, **options: Any) -> int:
     """
     from builder.output.pushing import attached
     from builder.transfers import no_transfers, transfers_to
-    from runtime.image.layer.compression import Compression
     from runtime.image.registry.push import PushOptions, push
     from runtime.image.registry.referrers import push_referrers
     from runtime.image.registry.signing import push_signature
 
-    named = options["compression"]
     wanted = PushOptions(
         format=options["form"],
-        compression=None if named is None else Compression[named.upper()],
+        recipe=compression_words(options).recipe("push"),
     )
     digest = ""
     key = signing_key(options["sign"]) if options["sign"] else None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from builder.commands.compression_options import compression_options, compression_words
 from builder.commands.opened import opened_store
 from builder.errors import OptionError
 from runtime.image.digest import Digest
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from runtime.image.attestations import AttestationForm
 
 _FORMATS = ("oci-archive", "docker-archive", "oci-dir")
-_COMPRESSIONS = ("gzip", "zstd", "uncompressed")
 
 
 @click.command("save", short_help="Write images to an archive.")
@@ -31,10 +31,7 @@ _COMPRESSIONS = ("gzip", "zstd", "uncompressed")
     "--format", "form", type=click.Choice(_FORMATS), default="oci-archive", show_default=True,
     help="Either archive is both an OCI layout and what Docker loads.",
 )  # fmt: skip
-@click.option(
-    "--compression", type=click.Choice(_COMPRESSIONS), default="gzip", show_default=True,
-    help="Of layers; Docker cannot load zstd.",
-)  # fmt: skip
+@compression_options
 @click.option(
     "--attest-format", "attest", type=click.Choice(["referrers", "index", "none"]),
     default="referrers", show_default=True,
@@ -44,29 +41,35 @@ _COMPRESSIONS = ("gzip", "zstd", "uncompressed")
 @click.option("-m", "--multi-image-archive", is_flag=True, hidden=True, expose_value=False)
 @click.pass_obj
 def save_command(
-    root: str, names: tuple[str, ...], output: str | None, form: str, compression: str, attest: str
+    root: str,
+    /,
+    names: tuple[str, ...],
+    output: str | None,
+    form: str,
+    attest: str,
+    **options: Any,
 ) -> int:
     """Write images to one archive, which docker, podman, skopeo, umoci and containerd read.
 
     A name without a tag stands for all tags that the store has of it.
     """
     from runtime.image.archives.archive import write_archive, write_layout
-    from runtime.image.layer.compression import Compression
+    from runtime.image.layer.recipe import GZIP
 
     if output in (None, "-"):
         if form == "oci-dir":
             raise OptionError("--format oci-dir needs a directory", hint="-o DIR")
         if sys.stdout.isatty():
             raise OptionError("refusing to write an archive to a terminal", hint="-o FILE")
-    chosen = Compression("" if compression == "uncompressed" else compression)
+    recipe = compression_words(options).recipe("save") or GZIP
     out = output if output not in (None, "-") else sys.stdout.fileno()
     with opened_store(root) as store:
         images = [_attested(store, each, attest) for each in _outgoing(store, names)]
         kind: Format = "docker" if form == "docker-archive" else "oci"
         if form == "oci-dir":
-            write_layout(store, images, str(out), compression=chosen)
+            write_layout(store, images, str(out), recipe=recipe)
         else:
-            write_archive(store, images, out, compression=chosen, format=kind)
+            write_archive(store, images, out, recipe=recipe, format=kind)
     return 0
 
 

@@ -28,15 +28,10 @@ from builder.exchange.session import Exchange, LayerUnusable
 from builder.fetching import OpenSession
 from runtime.image.digest import DiffID, Digest
 from runtime.image.errors import ImageError
-from runtime.image.layer.compression import Compression
+from runtime.image.layer.recipe import Compression, Recipe
 from runtime.image.manifest import Descriptor
 from runtime.image.store.store import Store
 
-_COMPRESSIONS = {
-    "gzip": Compression.GZIP,
-    "zstd": Compression.ZSTD,
-    "uncompressed": Compression.UNCOMPRESSED,
-}
 _CHUNK = 1 << 20
 _AT_ONCE = 4
 
@@ -65,7 +60,7 @@ def export_caches(
             with ExitStack() as stack:
                 target = open_target(each, sessions, stack)
                 kept = None if each.mode == "max" else frozenset(image)
-                export_cache(exchange, target, kept, _COMPRESSIONS[each.compression])
+                export_cache(exchange, target, kept, Recipe(Compression[each.compression.upper()]))
         except (ImageError, LayerUnusable, OSError) as error:
             why = str(error)
             if not each.ignore_error:
@@ -96,7 +91,7 @@ def export_cache(
     exchange: Exchange,
     target: BlobTarget,
     kept: frozenset[DiffID] | None,
-    compression: Compression,
+    recipe: Recipe,
 ) -> Descriptor:
     """Write the build's records and the layers they name, of `kept` only where that is given.
 
@@ -107,14 +102,14 @@ def export_cache(
     needed = sorted({record.diff_id for record in records} - {EMPTY_LAYER})
     wanted = [diff_id for diff_id in needed if kept is None or diff_id in kept]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        sent = pool.map(lambda each: _send(exchange, target, each, compression), wanted)
+        sent = pool.map(lambda each: _send(exchange, target, each, recipe), wanted)
         found = dict(zip(wanted, sent, strict=True))
     layers = {diff_id: blob for diff_id, blob in found.items() if blob is not None}
     return write_cache(target, CacheContent(records=records, layers=layers))
 
 
 def _send(
-    exchange: Exchange, target: BlobTarget, diff_id: DiffID, compression: Compression
+    exchange: Exchange, target: BlobTarget, diff_id: DiffID, recipe: Recipe
 ) -> Descriptor | None:
     """Have a layer's blob at the target; `None` for a layer that another cache knows and lacks."""
     store = exchange.store
@@ -124,7 +119,7 @@ def _send(
             return None
         if target.has(blob):
             return blob
-    blob = store.blob(diff_id, compression)
+    blob = store.blob(diff_id, recipe)
     if not target.has(blob):
         target.put(blob, partial(_chunks, store, blob.digest))
     return blob

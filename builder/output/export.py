@@ -28,7 +28,6 @@ from runtime.image.archives.outgoing import Outgoing
 from runtime.image.attestations import Attestation, AttestationForm
 from runtime.image.digest import Digest
 from runtime.image.errors import InvalidReference
-from runtime.image.layer.compression import Compression
 from runtime.image.manifest import Descriptor
 from runtime.image.reference import Reference
 from runtime.image.store.store import Store
@@ -134,13 +133,12 @@ def _all_names(names: Sequence[Reference], outputs: Sequence[Output]) -> tuple[R
 
 
 def _archive(store: Store, outgoing: Outgoing, output: ArchiveOutput) -> Descriptor:
-    compression = Compression[output.compression.upper()]
-    place, form = output.destination, output.format
+    place, form, recipe = output.destination, output.format, output.recipe
     if output.layout:
-        written = write_layout(store, [outgoing], place, compression=compression, format=form)
+        written = write_layout(store, [outgoing], place, recipe=recipe, format=form)
     else:
         out: str | int = place if place != "-" else _STANDARD_OUTPUT
-        written = write_archive(store, [outgoing], out, compression=compression, format=form)
+        written = write_archive(store, [outgoing], out, recipe=recipe, format=form)
     return written[0]
 
 

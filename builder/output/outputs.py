@@ -21,7 +21,9 @@ from typing import Literal
 
 from builder.errors import OptionError
 from builder.output.annotations import Annotation, parse_annotation
+from builder.output.recipes import CompressionWords
 from builder.plan.units import parse_switch
+from runtime.image.layer.recipe import GZIP, Compression, Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +35,7 @@ class ArchiveOutput:
 
     format: Literal["oci", "docker"]
     destination: str
-    compression: str = "gzip"
+    recipe: Recipe = GZIP
     layout: bool = False
     names: tuple[str, ...] = ()
     annotations: tuple[Annotation, ...] = ()
@@ -43,14 +45,14 @@ class ArchiveOutput:
 class ImageOutput:
     """The local store, under further names; with `push` the registries of all names, too.
 
-    `by_digest`: it gets no tag there. Without a compression the layers are as they are, or gzip.
+    `by_digest`: it gets no tag there. Without a recipe the layers are as they are, or gzip.
     """
 
     names: tuple[str, ...] = ()
     push: bool = False
     by_digest: bool = False
     format: Literal["oci", "docker"] = "oci"
-    compression: str | None = None
+    recipe: Recipe | None = None
     annotations: tuple[Annotation, ...] = ()
 
 
@@ -75,11 +77,13 @@ class CacheOutput:
 
 Output = ArchiveOutput | ImageOutput | LocalOutput | TarOutput | CacheOutput
 
-_ARCHIVE_KEYS = frozenset({"dest", "compression", "name", "tar", "oci-mediatypes"})
-_PUSH_KEYS = frozenset({"name", "push", "store", "unpack", "push-by-digest", "name-canonical"}) | {
-    "compression",
-    "oci-mediatypes",
-}
+_COMPRESSION_KEYS = frozenset(
+    ("compression", "compression-level", "force-compression", "reproducible-blobs")
+)
+_ARCHIVE_KEYS = _COMPRESSION_KEYS | {"dest", "name", "tar", "oci-mediatypes"}
+_PUSH_KEYS = _COMPRESSION_KEYS | {
+    "name", "push", "store", "unpack", "push-by-digest", "name-canonical", "oci-mediatypes"
+}  # fmt: skip
 _KEYS = {
     "oci": _ARCHIVE_KEYS,
     "docker": _ARCHIVE_KEYS,
@@ -89,8 +93,8 @@ _KEYS = {
     "tar": frozenset({"dest", "platform-split"}),
     "cacheonly": frozenset[str](),
 }
-_COMPRESSIONS = ("gzip", "zstd", "uncompressed")
-_OF_MANIFESTS = {"compression", "push-by-digest", "name-canonical"}
+_OF_MANIFESTS = _COMPRESSION_KEYS | {"push-by-digest", "name-canonical"}
+_NOTHING_SAID = CompressionWords()
 # Options whose usual value is what is done anyway: any other would change the result.
 _FIXED = {
     "oci-mediatypes": (True, "media types are always OCI's"),
@@ -99,8 +103,11 @@ _FIXED = {
 }
 
 
-def parse_output(text: str) -> Output:
-    """Read one `--output`; `OptionError` says what is wrong with it."""
+def parse_output(text: str, words: CompressionWords = _NOTHING_SAID) -> Output:
+    """Read one `--output`; `OptionError` says what is wrong with it.
+
+    What it does not say of compression is taken from `words`.
+    """
     fields = next(csv.reader([text]), [])
     if len(fields) == 1 and "=" not in fields[0] and fields[0]:
         return TarOutput("-") if fields[0] == "-" else LocalOutput(fields[0])
@@ -112,7 +119,7 @@ def parse_output(text: str) -> Output:
         )
     _check(kind, options, annotations)
     if kind in ("image", "registry"):
-        return _image(kind, options, annotations)
+        return _image(kind, options, annotations, words)
     if kind == "cacheonly":
         return CacheOutput()
     destination = options.get("dest", "")
@@ -132,7 +139,7 @@ def parse_output(text: str) -> Output:
         return LocalOutput(destination)
     if kind == "tar":
         return TarOutput(destination)
-    return _archive(kind, destination, options, annotations)
+    return _archive(kind, destination, options, annotations, words)
 
 
 def standard_outputs(outputs: Iterable[Output]) -> int:
@@ -140,12 +147,17 @@ def standard_outputs(outputs: Iterable[Output]) -> int:
     return sum(getattr(output, "destination", None) == "-" for output in outputs)
 
 
-def with_push(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
+def with_push(
+    outputs: tuple[Output, ...], words: CompressionWords = _NOTHING_SAID
+) -> tuple[Output, ...]:
     """The outputs as `--push` has them: images go to registries, and there is one."""
+    recipe = words.recipe("--push")
     if not any(isinstance(output, ImageOutput) for output in outputs):
-        return (*outputs, ImageOutput(push=True))
+        return (*outputs, ImageOutput(push=True, recipe=recipe))
     return tuple(
-        replace(output, push=True) if isinstance(output, ImageOutput) else output
+        replace(output, push=True, recipe=output.recipe or recipe)
+        if isinstance(output, ImageOutput)
+        else output
         for output in outputs
     )
 
@@ -193,42 +205,58 @@ def _check(kind: str, options: dict[str, str], annotations: tuple[Annotation, ..
         )
 
 
-def _image(kind: str, options: dict[str, str], annotations: tuple[Annotation, ...]) -> ImageOutput:
+def _image(
+    kind: str,
+    options: dict[str, str],
+    annotations: tuple[Annotation, ...],
+    words: CompressionWords,
+) -> ImageOutput:
     oci = _switch("oci-mediatypes", options.get("oci-mediatypes", "true"))
-    compression = options.get("compression")
-    if compression is not None:
-        _check_compression(compression)
-        if not oci and compression == "zstd":
-            raise OptionError("Docker's media types know no layers compressed with zstd")
+    push = _switch("push", options.get("push", "true" if kind == "registry" else "false"))
+    recipe = _said(options).over(words).recipe(f"--output type={kind}") if push else None
+    if not oci and recipe is not None and recipe.compression is Compression.ZSTD:
+        raise OptionError("Docker's media types know no layers compressed with zstd")
     for key in ("unpack", "name-canonical"):
         _switch(key, options.get(key, "true"))
     return ImageOutput(
         names=_names(options),
-        push=_switch("push", options.get("push", "true" if kind == "registry" else "false")),
+        push=push,
         by_digest=_switch("push-by-digest", options.get("push-by-digest", "false")),
         format="oci" if oci else "docker",
-        compression=compression,
+        recipe=recipe,
         annotations=annotations,
     )
 
 
-def _check_compression(compression: str) -> None:
-    if compression not in _COMPRESSIONS:
-        raise OptionError(f"unknown compression {compression!r}", hint=", ".join(_COMPRESSIONS))
+def _said(options: dict[str, str]) -> CompressionWords:
+    """What an output says of compression itself."""
+
+    def switch(key: str) -> bool | None:
+        return _switch(key, options[key]) if key in options else None
+
+    return CompressionWords(
+        compression=options.get("compression"),
+        level=options.get("compression-level"),
+        force=switch("force-compression"),
+        reproducible=switch("reproducible-blobs"),
+    )
 
 
 def _archive(
-    kind: str, destination: str, options: dict[str, str], annotations: tuple[Annotation, ...]
+    kind: str,
+    destination: str,
+    options: dict[str, str],
+    annotations: tuple[Annotation, ...],
+    words: CompressionWords,
 ) -> ArchiveOutput:
-    compression = options.get("compression", "gzip")
-    _check_compression(compression)
+    recipe = _said(options).over(words).recipe(f"--output type={kind}") or GZIP
     layout = not _switch("tar", options.get("tar", "true"))
     if layout and destination == "-":
         raise OptionError("--output tar=false needs a directory", hint="dest=DIR")
     return ArchiveOutput(
         format="docker" if kind == "docker" else "oci",
         destination=destination,
-        compression=compression,
+        recipe=recipe,
         layout=layout,
         names=_names(options),
         annotations=annotations,

@@ -10,7 +10,6 @@ from builder.output.annotations import Annotation, annotated
 from builder.output.outputs import ImageOutput
 from runtime.image.attestations import Attached, Attestation, attach, image_url
 from runtime.image.digest import Digest
-from runtime.image.layer.compression import Compression
 from runtime.image.manifest import Descriptor
 from runtime.image.reference import Reference
 from runtime.image.store.store import Image, Store
@@ -39,7 +38,7 @@ def push_named(
         raise OptionError("a pushed image of one platform has no index that could be annotated")
     options = PushOptions(
         format=None if output.format == "oci" else "docker",
-        compression=None if output.compression is None else Compression[output.compression.upper()],
+        recipe=output.recipe,
         annotations=said.manifest,
         by_digest=output.by_digest,
     )

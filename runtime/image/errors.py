@@ -10,6 +10,7 @@
         BlobMissing            named, but not there
         BlobCorrupt            there, but not what its digest says
       LayerError               a layer's tar cannot be read or must not be applied
+      CompressorUnfit          layers cannot be compressed here as they are to be
       ArchiveError             an image archive or a config that cannot be read
       PlatformMissing          there is such an image, but not for that platform
 
@@ -94,6 +95,10 @@ class LayerError(ImageError):
 
     def __init__(self, member: str, why: str) -> None:
         super().__init__(f"layer entry {member!r}: {why}" if member else f"layer: {why}")
+
+
+class CompressorUnfit(ImageError):
+    """Layers cannot be compressed here in the way that is asked for."""
 
 
 class ArchiveError(ImageError):

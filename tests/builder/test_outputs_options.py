@@ -17,8 +17,10 @@ from builder.output.outputs import (
     parse_output,
     standard_outputs,
 )
+from builder.output.recipes import CompressionWords
 from builder.output.result import Result, metadata
 from runtime.image.digest import Digest
+from runtime.image.layer.recipe import GZIP, UNCOMPRESSED, ZSTD, Compression, Recipe
 from runtime.image.manifest import Descriptor
 from runtime.image.reference import Reference
 
@@ -41,9 +43,7 @@ OCI = ArchiveOutput(format="oci", destination="f.tar")
         ("type=oci,dest=d,tar=false", ArchiveOutput(format="oci", destination="d", layout=True)),
         (
             "type=docker,dest=f,compression=uncompressed,name=a",
-            ArchiveOutput(
-                format="docker", destination="f", compression="uncompressed", names=("a",)
-            ),
+            ArchiveOutput(format="docker", destination="f", recipe=UNCOMPRESSED, names=("a",)),
         ),
         (
             "type=oci,dest=f.tar,annotation.a=b,annotation-index.c=d",
@@ -82,6 +82,14 @@ def test_outputs(text: str, output: Output) -> None:
         ("type=local,dest=x,platform-split=true", "there is one platform"),
         ("type=oci,dest=-,tar=false", "tar=false needs a directory"),
         ("type=oci,dest=x,compression=lzma", "unknown compression 'lzma'"),
+        ("type=oci,dest=x,compression=estargz", "eStargz layers are read, but not written"),
+        ("type=oci,dest=x,compression-level=10", "gzip: levels are 0 to 9, or best"),
+        ("type=oci,dest=x,compression-level=-1", "'-1' is no level"),
+        ("type=oci,dest=x,compression=zstd,compression-level=23", "zstd: levels are 0 to 22"),
+        ("type=oci,dest=x,compression=uncompressed,compression-level=1", "has no level"),
+        ("type=oci,dest=x,compression=zstd,reproducible-blobs=true", "from version to version"),
+        ("type=oci,dest=x,force-compression=maybe", "true or false"),
+        ("type=image,compression-level=9", "the store keeps no manifests"),
         ("type=oci,dest=x,rewrite-timestamp=true", "has no option 'rewrite-timestamp'"),
         ("type=tar,dest=x,annotation.a=b", "cannot hold annotations"),
         ("type=oci,dest", "invalid value 'dest'"),
@@ -90,6 +98,29 @@ def test_outputs(text: str, output: Output) -> None:
 def test_outputs_that_cannot_be(text: str, message: str) -> None:
     with pytest.raises(OptionError, match=message):
         parse_output(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "recipe"),
+    [
+        ("", CompressionWords(), GZIP),
+        ("compression-level=best", CompressionWords(), Recipe(Compression.GZIP, "best")),
+        ("force-compression=1", CompressionWords(), Recipe(Compression.GZIP, force=True)),
+        ("compression=zstd", CompressionWords(level="9"), ZSTD),
+        ("compression=zstd,compression-level=9", CompressionWords(), Recipe(Compression.ZSTD, 9)),
+        ("", CompressionWords(compression="zstd", level="9"), Recipe(Compression.ZSTD, 9)),
+        ("compression-level=1", CompressionWords(level="9"), Recipe(Compression.GZIP, 1)),
+        ("", CompressionWords(reproducible=True), Recipe(Compression.GZIP, reproducible=True)),
+        ("reproducible-blobs=false", CompressionWords(reproducible=True), GZIP),
+        ("compression=zstd", CompressionWords(reproducible=True), ZSTD),
+    ],
+)
+def test_what_an_output_does_not_say_of_compression_is_said_for_all(
+    text: str, words: CompressionWords, recipe: Recipe
+) -> None:
+    output = parse_output(f"type=oci,dest=x,{text}".rstrip(","), words)
+    assert isinstance(output, ArchiveOutput)
+    assert output.recipe == recipe
 
 
 def test_annotations_go_where_they_say() -> None:

@@ -12,6 +12,7 @@ from builder.plan.ports import PortError, parse_ports
 from builder.plan.signals import valid_signal
 from builder.plan.units import parse_size, parse_switch
 from builder.plan.variables import Scope, proxy_variables
+from runtime.image.layer.recipe import ZSTD
 from runtime.image.model import Healthcheck
 
 
@@ -128,7 +129,7 @@ def test_proxies_are_passed_in_both_cases_unless_declared() -> None:
 def test_outputs() -> None:
     assert parse_output("type=oci,dest=a.tar") == ArchiveOutput(format="oci", destination="a.tar")
     assert parse_output("type=docker,dest=-,compression=zstd") == ArchiveOutput(
-        format="docker", destination="-", compression="zstd"
+        format="docker", destination="-", recipe=ZSTD
     )
     assert parse_output("type=image,name=a") == ImageOutput(("a",))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import stat
@@ -56,6 +57,50 @@ def test_several_outputs_of_one_build(lamina: Lamina, tmp_path: Path) -> None:
     assert told["containerimage.config.digest"] == lamina.inspect("outputs")["Id"]
     assert told["image.name"] == "docker.io/library/outputs:latest"
     assert (tmp_path / "d.tar").exists()
+
+
+def layers_of(layout: Path) -> list[tuple[str, bytes]]:
+    """The media type and the bytes of each layer of the one image of a layout."""
+
+    def read(descriptor: dict[str, str]) -> bytes:
+        algorithm, _, hexadecimal = descriptor["digest"].partition(":")
+        return (layout / "blobs" / algorithm / hexadecimal).read_bytes()
+
+    (descriptor,) = json.loads((layout / "index.json").read_text())["manifests"]
+    manifest = json.loads(read(descriptor))
+    return [(layer["mediaType"].partition("+")[2], read(layer)) for layer in manifest["layers"]]
+
+
+def test_how_layers_are_compressed(lamina: Lamina, tmp_path: Path) -> None:
+    folder = context(tmp_path, DOCKERFILE + "RUN seq 200000 > /all\n")
+
+    def built(number: int, *options: str, attributes: str = "") -> list[tuple[str, bytes]]:
+        layout = tmp_path / f"layout-{number}"
+        output = f"type=oci,tar=false,dest={layout}{attributes}"
+        lamina("build", *options, "--output", output, folder)
+        return layers_of(layout)
+
+    usual = built(0)
+    assert {kind for kind, _ in usual} == {"gzip"}
+    best = built(1, "--compression-level", "best")
+    assert len(best[-1][1]) < len(usual[-1][1])
+    assert built(2, "--compression-level", "1", attributes=",compression-level=best") == best
+    zstd = built(3, "--compression", "zstd", "--compression-level", "7")
+    assert {kind for kind, _ in zstd} == {"zstd"}
+    stable = built(4, "--reproducible-blobs")
+    assert gzip.decompress(stable[-1][1]) == gzip.decompress(usual[-1][1])
+    assert stable[-1][1] not in (usual[-1][1], best[-1][1])
+    plain = built(5, "--compression=uncompressed")
+    assert plain[-1] == ("", gzip.decompress(usual[-1][1]))
+    assert built(6) == usual
+    assert built(7, attributes=",force-compression=true") == usual
+
+    for options, message in (
+        (["--compression", "zstd"], "needs an archive or a registry"),
+        (["--compression", "estargz", "-o", f"type=oci,dest={tmp_path}/x"], "but not written"),
+        (["--compression-level", "11", "-o", f"type=oci,dest={tmp_path}/x"], "levels are 0 to 9"),
+    ):
+        assert message in lamina("build", *options, folder, status=2).stderr
 
 
 def test_a_tar_on_standard_output(lamina: Lamina, tmp_path: Path) -> None:

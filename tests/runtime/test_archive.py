@@ -16,8 +16,8 @@ from runtime.image.archives.archive import write_archive, write_layout
 from runtime.image.archives.outgoing import Outgoing
 from runtime.image.digest import DiffID, sha256
 from runtime.image.errors import ArchiveError, BlobCorrupt
-from runtime.image.layer.compression import Compression
 from runtime.image.layer.pack import pack_tree
+from runtime.image.layer.recipe import GZIP, UNCOMPRESSED, ZSTD, Recipe
 from runtime.image.model import History, ImageConfig, RuntimeConfig
 from runtime.image.new_file import new_file, write_all
 from runtime.image.reference import DEFAULT_DOMAIN, Reference
@@ -115,18 +115,16 @@ def test_an_archive_is_a_function_of_the_image(tmp_path: Path) -> None:
     assert archives[0] == archives[1]
 
 
-@pytest.mark.parametrize("compression", list(Compression))
-def test_skopeo_reads_an_archive(store: Store, tmp_path: Path, compression: Compression) -> None:
+@pytest.mark.parametrize("recipe", [GZIP, ZSTD, UNCOMPRESSED])
+def test_skopeo_reads_an_archive(store: Store, tmp_path: Path, recipe: Recipe) -> None:
     image = make_image(store)
     out = tmp_path / "image.tar"
-    digest = write_archive(store, [Outgoing(image, [APP])], str(out), compression=compression)[
-        0
-    ].digest
+    digest = write_archive(store, [Outgoing(image, [APP])], str(out), recipe=recipe)[0].digest
     manifest = skopeo("--raw", f"oci-archive:{out}:v1")
     assert manifest["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
     assert skopeo("--config", "--raw", f"oci-archive:{out}:v1") == json.loads(image.document)
     assert skopeo(f"oci-archive:{out}:v1")["Digest"] == digest
-    if compression is not Compression.ZSTD:
+    if recipe is not ZSTD:
         assert skopeo("--config", "--raw", f"docker-archive:{out}")["architecture"] == "amd64"
     copy = tmp_path / "copy"
     command = [need_tool("skopeo"), "copy", "--preserve-digests", f"oci-archive:{out}:v1"]
@@ -144,11 +142,11 @@ def test_an_image_without_a_name_is_read_without_one(store: Store, tmp_path: Pat
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("compression", [Compression.GZIP, Compression.UNCOMPRESSED])
-def test_umoci_unpacks_a_layout(store: Store, tmp_path: Path, compression: Compression) -> None:
+@pytest.mark.parametrize("recipe", [GZIP, UNCOMPRESSED])
+def test_umoci_unpacks_a_layout(store: Store, tmp_path: Path, recipe: Recipe) -> None:
     image = make_image(store)
     layout = str(tmp_path / "layout")
-    write_layout(store, [Outgoing(image, [APP])], layout, compression=compression)
+    write_layout(store, [Outgoing(image, [APP])], layout, recipe=recipe)
     bundle = tmp_path / "bundle"
     command = [need_tool("umoci"), "unpack", "--image", f"{layout}:v1", str(bundle)]
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
@@ -204,7 +202,7 @@ def test_what_was_there_stays_if_an_archive_cannot_be_written(store: Store, tmp_
     directory.mkdir()
     out = directory / "image.tar"
     out.write_text("before")
-    blob = store.blob(image.config.diff_ids[0], Compression.GZIP)
+    blob = store.blob(image.config.diff_ids[0], GZIP)
     path = store.blob_path(blob.digest)
     os.chmod(path, 0o600)
     with open(path, "r+b") as file:
@@ -227,7 +225,7 @@ def test_docker_gets_no_zstd(store: Store, tmp_path: Path) -> None:
             store,
             [Outgoing(image, [])],
             str(tmp_path / "x"),
-            compression=Compression.ZSTD,
+            recipe=ZSTD,
             format="docker",
         )
 

@@ -19,11 +19,34 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from runtime.image.errors import LayerError
+from runtime.image.errors import CompressorUnfit, LayerError
 from runtime.image.layer.buffers import Fanout
-from runtime.image.layer.compression import Compression, compress_blob, compressing, compressor_id
+from runtime.image.layer.compression import compress_blob, compressing
 from runtime.image.layer.decompression import open_decompressed
+from runtime.image.layer.gzip_blocks import GzipBlocks
+from runtime.image.layer.recipe import (
+    GZIP,
+    UNCOMPRESSED,
+    ZSTD,
+    Compression,
+    Recipe,
+    compressor_id,
+    own_recipes,
+)
 from support import tars
+
+RECIPES = (
+    GZIP,
+    Recipe(Compression.GZIP, 0),
+    Recipe(Compression.GZIP, 2),
+    Recipe(Compression.GZIP, 6),
+    Recipe(Compression.GZIP, "best"),
+    Recipe(Compression.GZIP, reproducible=True),
+    ZSTD,
+    Recipe(Compression.ZSTD, 1),
+    Recipe(Compression.ZSTD, 6),
+    UNCOMPRESSED,
+)
 
 
 def sample(size: int, seed: int = 0) -> bytes:
@@ -39,10 +62,10 @@ def zstd(data: bytes, *, checksum: bool = True, sizes: bool = True) -> bytes:
     return compressor.compress(data)
 
 
-def compressed(tmp_path: Path, data: bytes, compression: Compression) -> bytes:
+def compressed(tmp_path: Path, data: bytes, recipe: Recipe) -> bytes:
     (tmp_path / "raw").write_bytes(data)
     with (tmp_path / "out").open("wb") as out:
-        digest, size = compress_blob(str(tmp_path / "raw"), out.fileno(), compression)
+        digest, size = compress_blob(str(tmp_path / "raw"), out.fileno(), recipe)
     blob = (tmp_path / "out").read_bytes()
     assert size == len(blob)
     assert digest == "sha256:" + hashlib.sha256(blob).hexdigest()
@@ -55,37 +78,37 @@ def plain(path: Path, data: bytes) -> bytes:
         return b"".join(chunks)
 
 
-@pytest.mark.parametrize("compression", list(Compression))
+@pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("size", [0, 1024, (1 << 20) - 1, 1 << 20, (5 << 20) + 12345])
-def test_round_trip(tmp_path: Path, compression: Compression, size: int) -> None:
+def test_round_trip(tmp_path: Path, recipe: Recipe, size: int) -> None:
     data = sample(size)
-    blob = compressed(tmp_path, data, compression)
-    assert compressed(tmp_path, data, compression) == blob
+    blob = compressed(tmp_path, data, recipe)
+    assert compressed(tmp_path, data, recipe) == blob
     assert plain(tmp_path / "blob", blob) == data
     with (tmp_path / "raw").open("rb") as raw, (tmp_path / "out").open("wb") as out:
-        compress_blob(raw.fileno(), out.fileno(), compression)
+        compress_blob(raw.fileno(), out.fileno(), recipe)
     assert (tmp_path / "out").read_bytes() == blob
 
 
 def test_other_programs_read_it(tmp_path: Path) -> None:
     data = sample(3 << 20)
-    assert gzip.decompress(compressed(tmp_path, data, Compression.GZIP)) == data
-    frame = compressed(tmp_path, data, Compression.ZSTD)
+    assert gzip.decompress(compressed(tmp_path, data, GZIP)) == data
+    frame = compressed(tmp_path, data, ZSTD)
     assert zstandard.ZstdDecompressor().decompressobj().decompress(frame) == data
-    assert compressed(tmp_path, data, Compression.UNCOMPRESSED) == data
+    assert compressed(tmp_path, data, UNCOMPRESSED) == data
 
 
 def test_gzip_header_says_nothing(tmp_path: Path) -> None:
-    blob = compressed(tmp_path, b"x", Compression.GZIP)
+    blob = compressed(tmp_path, b"x", GZIP)
     assert blob[:4] == b"\x1f\x8b\x08\x00"  # no name, no comment
     assert blob[4:8] == bytes(4)  # no time
 
 
 def test_feeding_does_not_depend_on_the_producer(tmp_path: Path) -> None:
     data = sample(3 << 20)
-    blob = compressed(tmp_path, data, Compression.GZIP)
+    blob = compressed(tmp_path, data, GZIP)
     with (tmp_path / "out").open("wb") as out:
-        with compressing(out.fileno(), Compression.GZIP) as made, Fanout(made.feed) as raw:
+        with compressing(out.fileno(), GZIP) as made, Fanout(made.feed) as raw:
             for start in range(0, len(data), 777):
                 raw.put(data[start : start + 777])
         assert made.digest == "sha256:" + hashlib.sha256(blob).hexdigest()
@@ -99,11 +122,12 @@ def test_without_isal(tmp_path: Path) -> None:
     program = """
 import os, sys
 sys.modules["isal"] = None
-from runtime.image.layer.compression import Compression, compress_blob, compressor_id
+from runtime.image.layer.compression import compress_blob
 from runtime.image.layer.decompression import open_decompressed
-assert compressor_id(Compression.GZIP).startswith("zlib-")
+from runtime.image.layer.recipe import GZIP, compressor_id
+assert compressor_id(GZIP).startswith("zlib-")
 with open(sys.argv[2], "wb") as out:
-    compress_blob(sys.argv[1], out.fileno(), Compression.GZIP)
+    compress_blob(sys.argv[1], out.fileno(), GZIP)
 assert b"".join(open_decompressed(sys.argv[2])) == open(sys.argv[1], "rb").read()
 """
     arguments = [sys.executable, "-c", program, str(tmp_path / "in"), str(tmp_path / "out")]
@@ -114,7 +138,65 @@ assert b"".join(open_decompressed(sys.argv[2])) == open(sys.argv[1], "rb").read(
 
 
 def test_identifiers_differ() -> None:
-    assert len({compressor_id(compression) for compression in Compression}) == len(Compression)
+    assert len({compressor_id(recipe) for recipe in RECIPES}) == len(RECIPES)
+
+
+def test_blocks_are_the_same_whatever_the_number_of_threads(tmp_path: Path) -> None:
+    data = sample((5 << 20) + 333)
+    made = set()
+    for threads in (1, 2, 5):
+        with GzipBlocks(6, threads) as blocks:
+            parts = [
+                blocks.compress(memoryview(data)[start : start + (1 << 20)])
+                for start in range(0, len(data), 1 << 20)
+            ]
+            made.add(b"".join(parts) + blocks.flush())
+    (blob,) = made
+    assert gzip.decompress(blob) == data
+    (tmp_path / "blob.gz").write_bytes(blob)
+    subprocess.run(["gzip", "-t", tmp_path / "blob.gz"], check=True)
+    assert len(blob) < 1.02 * len(gzip.compress(data, 6))
+
+
+def test_reproducible_blobs_are_zlibs_own() -> None:
+    """Golden: whoever changes these bytes breaks a promise (docs/images.md)."""
+    data = sample((2 << 20) + 5)
+    with GzipBlocks(6) as blocks:
+        made = b"".join(
+            blocks.compress(memoryview(data)[start : start + (1 << 20)])
+            for start in range(0, len(data), 1 << 20)
+        )
+        made += blocks.flush()
+    assert hashlib.sha256(made).hexdigest() == (
+        "510a972b966d2af1eca075af2e90639c1ebb4be70d2b77635c0d48849d74867b"
+    )
+
+
+def test_levels_that_there_are_not() -> None:
+    for compression, level in ((Compression.GZIP, 10), (Compression.ZSTD, 23)):
+        with pytest.raises(ValueError, match="levels are 0 to"):
+            Recipe(compression, level)
+    with pytest.raises(ValueError, match="no level"):
+        Recipe(Compression.UNCOMPRESSED, 1)
+    with pytest.raises(ValueError, match="version to version"):
+        Recipe(Compression.ZSTD, reproducible=True)
+
+
+def test_own_recipes_are_known_by_their_compressors() -> None:
+    known = own_recipes()
+    assert all(compressor_id(recipe) == name for name, recipe in known.items())
+    assert {compressor_id(recipe) for recipe in RECIPES} <= known.keys()
+    assert "unknown" not in known
+
+
+def test_zlib_ng_does_not_stand_in_where_zlibs_bytes_are_promised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(zlib, "ZLIB_RUNTIME_VERSION", "1.3.1.zlib-ng")
+    with pytest.raises(CompressorUnfit, match="zlib-ng"):
+        compressor_id(Recipe(Compression.GZIP, reproducible=True))
+    assert "zlib-ng" in compressor_id(Recipe(Compression.GZIP, 6))
+    assert GZIP in own_recipes().values()
 
 
 SKIPPABLE = b"\x5e\x2a\x4d\x18" + (12).to_bytes(4, "little") + b"twelve bytes"
@@ -227,7 +309,7 @@ def test_pipes(tmp_path: Path) -> None:
 def test_errors_of_writing_reach_the_caller(tmp_path: Path) -> None:
     before = threading.active_count()
     (tmp_path / "raw").write_bytes(os.urandom(30 << 20))
-    for compression in Compression:
+    for recipe in (GZIP, Recipe(Compression.GZIP, 6), ZSTD, UNCOMPRESSED):
         with open("/dev/full", "wb") as full, pytest.raises(OSError, match="No space left"):
-            compress_blob(str(tmp_path / "raw"), full.fileno(), compression)
+            compress_blob(str(tmp_path / "raw"), full.fileno(), recipe)
     assert threading.active_count() == before

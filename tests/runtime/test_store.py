@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import threading
 from collections.abc import Iterator
@@ -19,10 +20,11 @@ from runtime.image.errors import (
     InvalidReference,
     StoreError,
 )
-from runtime.image.layer.compression import Compression
 from runtime.image.layer.decompression import open_decompressed
 from runtime.image.layer.pack import pack_tree
+from runtime.image.layer.recipe import GZIP, UNCOMPRESSED, ZSTD, Compression, Recipe
 from runtime.image.layer.writer import LayerSum
+from runtime.image.manifest import Descriptor
 from runtime.image.model import History, ImageConfig
 from runtime.image.reference import Reference
 from runtime.image.store.database import Database
@@ -91,7 +93,7 @@ def test_a_layer_that_is_not_there_is_not_there(store: Store) -> None:
         with pytest.raises(BlobMissing):
             ask(NOWHERE)
     with pytest.raises(BlobMissing):
-        store.blob(NOWHERE, Compression.GZIP)
+        store.blob(NOWHERE, GZIP)
 
 
 def test_a_tree_is_moved_in_as_it_is(store: Store) -> None:
@@ -135,10 +137,10 @@ def test_a_tree_is_made_from_a_raw_blob(store: Store) -> None:
     assert pack_tree(tree, None).diff_id == diff_id
 
 
-@pytest.mark.parametrize("compression", list(Compression))
-def test_a_blob_is_made_from_a_tree(store: Store, compression: Compression) -> None:
+@pytest.mark.parametrize("recipe", [GZIP, ZSTD, UNCOMPRESSED])
+def test_a_blob_is_made_from_a_tree(store: Store, recipe: Recipe) -> None:
     diff_id = add_tree(store)
-    blob = store.blob(diff_id, compression)
+    blob = store.blob(diff_id, recipe)
     with open(store.blob_path(blob.digest), "rb") as file:
         data = file.read()
     assert (sha256(data), len(data)) == (blob.digest, blob.size)
@@ -150,21 +152,48 @@ def test_a_blob_is_made_from_a_tree(store: Store, compression: Compression) -> N
 def test_every_form_can_be_made_from_a_compressed_blob(tmp_path: Path) -> None:
     with open_store(str(tmp_path / "store")) as store:
         diff_id = add_tree(store)
-        store.blob(diff_id, Compression.ZSTD)
+        store.blob(diff_id, ZSTD)
         os.rename(store.tree(diff_id), tmp_path / "away")
     with open_store(str(tmp_path / "store")) as store:
         assert store.has_layer(diff_id)
-        assert store.blob(diff_id, Compression.UNCOMPRESSED).digest == Digest(diff_id)
-        assert store.blob(diff_id, Compression.GZIP).media_type.endswith("+gzip")
+        assert store.blob(diff_id, UNCOMPRESSED).digest == Digest(diff_id)
+        assert store.blob(diff_id, GZIP).media_type.endswith("+gzip")
         assert pack_tree(store.tree(diff_id), None).diff_id == diff_id
 
 
 def test_a_blob_is_made_once(store: Store) -> None:
     diff_id = add_raw(store)
-    first = store.blob(diff_id, Compression.GZIP)
+    first = store.blob(diff_id, GZIP)
     inode = os.stat(store.blob_path(first.digest)).st_ino
-    assert store.blob(diff_id, Compression.GZIP) == first
+    assert store.blob(diff_id, GZIP) == first
     assert os.stat(store.blob_path(first.digest)).st_ino == inode
+
+
+def test_which_blob_will_do(store: Store, tmp_path: Path) -> None:
+    """Any of the kind; a particular one if that is asked for; what came, unless forced."""
+    diff_id = add_tree(store)
+    usual = store.blob(diff_id, GZIP)
+    best = store.blob(diff_id, Recipe(Compression.GZIP, "best"))
+    assert best.digest != usual.digest
+    assert store.blob(diff_id, Recipe(Compression.GZIP, "best")) == best
+    assert store.blob(diff_id, GZIP) == usual
+    assert store.blob(diff_id, ZSTD).media_type.endswith("+zstd")
+    with open_store(str(tmp_path / "other")) as other:
+        plain = b"".join(open_decompressed(store.blob_path(usual.digest)))
+        came = tmp_path / "came"
+        came.write_bytes(gzip.compress(plain, mtime=1))
+        blob = Descriptor(
+            media_type=usual.media_type,
+            digest=sha256(came.read_bytes()),
+            size=came.stat().st_size,
+        )
+        other.add_blob(LayerSum(diff_id, len(plain), 1), blob, str(came))
+        for recipe in (GZIP, Recipe(Compression.GZIP, 9), Recipe(Compression.GZIP, None, True)):
+            assert other.blob(diff_id, recipe) == blob
+        forced = other.blob(diff_id, Recipe(Compression.GZIP, "best", force=True))
+        assert forced == best
+        assert other.blob(diff_id, Recipe(Compression.GZIP, force=True)) == usual
+        assert len(other.layer_blobs(diff_id)) == 3
 
 
 def test_a_raw_blob_whose_first_name_looks_like_a_compressed_file(store: Store) -> None:
@@ -176,7 +205,7 @@ def test_a_raw_blob_whose_first_name_looks_like_a_compressed_file(store: Store) 
             layer = pack_tree(f"{space}/tree", file.fileno(), mtime=0)
         store.add_raw(layer, f"{space}/raw")
     assert os.listdir(store.tree(layer.diff_id)) == ["BZh91AY&SY"]
-    assert store.blob(layer.diff_id, Compression.GZIP).size > 0
+    assert store.blob(layer.diff_id, GZIP).size > 0
 
 
 def test_a_raw_blob_that_is_not_what_its_name_says_is_found_out(store: Store) -> None:
@@ -187,7 +216,7 @@ def test_a_raw_blob_that_is_not_what_its_name_says_is_found_out(store: Store) ->
         data = file.read()
     with open(store.blob_path(Digest(diff_id)), "r+b") as file:
         file.write(data)
-    for ask in (store.tree, lambda diff_id: store.blob(diff_id, Compression.GZIP)):
+    for ask in (store.tree, lambda diff_id: store.blob(diff_id, GZIP)):
         with pytest.raises(BlobCorrupt):
             ask(diff_id)
     assert diff_id not in {f"sha256:{name}" for name in os.listdir(f"{store.root}/trees")}
@@ -198,13 +227,13 @@ def test_a_tree_that_was_changed_makes_no_blob(store: Store) -> None:
     with open(f"{store.tree(diff_id)}/directory/file", "w") as file:
         file.write("CONTENT")
     with pytest.raises(BlobCorrupt):
-        store.blob(diff_id, Compression.GZIP)
+        store.blob(diff_id, GZIP)
 
 
 def test_a_damaged_compressed_blob_is_passed_over(tmp_path: Path) -> None:
     with open_store(str(tmp_path / "store")) as store:
         diff_id = add_tree(store)
-        blobs = [store.blob(diff_id, kind) for kind in (Compression.GZIP, Compression.ZSTD)]
+        blobs = [store.blob(diff_id, kind) for kind in (GZIP, ZSTD)]
         os.rename(store.tree(diff_id), tmp_path / "away")
     damaged = min(blob.digest for blob in blobs)
     with open_store(str(tmp_path / "store")) as store:
@@ -376,7 +405,7 @@ def test_the_size_of_an_image_is_that_of_its_layers(store: Store) -> None:
 def test_an_image_goes_with_its_last_name(store: Store) -> None:
     shared, own = add_tree(store, "shared"), add_raw(store, "own")
     store.tree(own)
-    store.blob(own, Compression.GZIP)
+    store.blob(own, GZIP)
     put_image(store, shared, name="other")
     image_id = put_image(store, shared, own, name="app")
     store.tag(Reference.parse("app:v1"), image_id)
@@ -578,7 +607,7 @@ def test_threads_share_a_store(store: Store) -> None:
                 layer = add_tree(store, f"{number % 2} {turn}")
                 store.put_record(f"{number} {turn}", "run", {}, layer)
                 assert store.record(f"{number} {turn}") is not None
-                store.blob(layer, Compression.GZIP)
+                store.blob(layer, GZIP)
                 layers.append(layer)
         except BaseException as error:
             errors.append(error)

@@ -28,9 +28,9 @@ import pytest
 
 from runtime.image.digest import DiffID, encoded
 from runtime.image.errors import ImageNotFound, StoreError
-from runtime.image.layer.compression import Compression
 from runtime.image.layer.extract import extract_layer
 from runtime.image.layer.pack import pack_tree
+from runtime.image.layer.recipe import GZIP, UNCOMPRESSED, ZSTD
 from runtime.image.layer.writer import LayerSum
 from runtime.image.model import History, ImageConfig
 from runtime.image.reference import Reference
@@ -43,6 +43,7 @@ from support.kills import connect_unsynced, killed_at
 
 PRELOADED = (collect, extract_layer)
 """Imported here so that importing is none of the steps."""
+RECIPES = (GZIP, ZSTD, UNCOMPRESSED)
 
 
 # What is done to a store
@@ -79,8 +80,8 @@ def convert(root: str) -> None:
     with open_store(root) as store:
         for diff_id in store.image("app").config.diff_ids:
             store.tree(diff_id)
-            for compression in Compression:
-                store.blob(diff_id, compression)
+            for recipe in RECIPES:
+                store.blob(diff_id, recipe)
 
 
 def remove(root: str) -> None:
@@ -277,8 +278,8 @@ def use_image(store: Store, config: ImageConfig, name: Reference, diff_id: DiffI
     with suppress(ImageNotFound):  # Another worker may remove it in between.
         store.tag(name, store.put_image(config))
         store.image(name.familiar())
-    compression = list(Compression)[len(store.images()) % 3]
-    store.blob(diff_id, compression)
+    recipe = RECIPES[len(store.images()) % 3]
+    store.blob(diff_id, recipe)
 
 
 def small_disk(directory: str) -> None:

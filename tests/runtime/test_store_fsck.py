@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from runtime.image.digest import DiffID, Digest, encoded, sha256
-from runtime.image.layer.compression import Compression
 from runtime.image.layer.pack import pack_tree
+from runtime.image.layer.recipe import GZIP
 from runtime.image.layer.writer import LayerSum
 from runtime.image.manifest import MEDIA_TYPE_LAYER, Descriptor
 from runtime.image.model import History, ImageConfig
@@ -67,7 +67,7 @@ class Shop:
         with open_store(self.root) as store:
             for layer in self.layers:
                 store.tree(layer)
-            return {layer: store.blob(layer, Compression.GZIP) for layer in self.layers}
+            return {layer: store.blob(layer, GZIP) for layer in self.layers}
 
     def check(self, *, repair: bool = False) -> Checked:
         with open_store(self.root) as store:
@@ -447,7 +447,7 @@ def test_others_may_use_the_store_meanwhile(shop: Shop) -> None:
                 with open_store(shop.root) as store, store.workspace() as space:
                     layer = packed_tree(f"{space}/tree", "another")
                     store.add_tree(layer, f"{space}/tree")
-                    store.blob(layer.diff_id, Compression.GZIP)
+                    store.blob(layer.diff_id, GZIP)
                 with open_store(shop.root) as store:
                     store.collect()
         except BaseException as error:

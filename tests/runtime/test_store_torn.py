@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from runtime.image.layer.compression import Compression
 from runtime.image.layer.pack import pack_tree
 from runtime.image.model import History, ImageConfig
 from runtime.image.reference import Reference

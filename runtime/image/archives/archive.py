@@ -12,8 +12,8 @@ from typing import Final
 from runtime.image.archives.layout import ANNOTATION_NAME, INDEX, blob_path
 from runtime.image.archives.outgoing import Format, Outgoing, Parts, make_parts
 from runtime.image.errors import ArchiveError
-from runtime.image.layer.compression import Compression
 from runtime.image.layer.entry import Entry, Kind
+from runtime.image.layer.recipe import GZIP, Recipe
 from runtime.image.layer.tar_header import BLOCK, END, encode
 from runtime.image.manifest import Descriptor, Index
 from runtime.image.new_file import new_file, write_all
@@ -27,7 +27,7 @@ def write_archive(
     images: Sequence[Outgoing],
     out: str | int,
     *,
-    compression: Compression = Compression.GZIP,
+    recipe: Recipe = GZIP,
     format: Format = "oci",
 ) -> tuple[Descriptor, ...]:
     """Write images as a tar; returns the descriptors of their manifests.
@@ -36,7 +36,7 @@ def write_archive(
     which the caller throws away what was written if this fails. What the images share is written
     once. `ArchiveError` where Docker could not read what is asked for.
     """
-    parts = make_parts(store, images, compression, format)
+    parts = make_parts(store, images, recipe, format)
     if isinstance(out, int):
         _write_tar(store, parts, out)
     else:
@@ -50,7 +50,7 @@ def write_layout(
     images: Sequence[Outgoing],
     directory: str,
     *,
-    compression: Compression = Compression.GZIP,
+    recipe: Recipe = GZIP,
     format: Format = "oci",
 ) -> tuple[Descriptor, ...]:
     """Write images as a directory, or add them to the layout that is there.
@@ -59,7 +59,7 @@ def write_layout(
     so on failure the layout holds what it held before. `ArchiveError` for a directory that holds
     something else.
     """
-    parts = make_parts(store, images, compression, format)
+    parts = make_parts(store, images, recipe, format)
     blobs = os.path.join(directory, "blobs", "sha256")
     index = _merged(_read_index(directory), parts.index)
     os.makedirs(blobs, exist_ok=True)

@@ -6,6 +6,7 @@ image-spec, image-layout.md). Several images share the blobs they have in common
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -22,7 +23,7 @@ from runtime.image.attestations import Attestation, AttestationForm, attach, ima
 from runtime.image.digest import DiffID, Digest, sha256
 from runtime.image.errors import ArchiveError
 from runtime.image.json_bytes import Json
-from runtime.image.layer.compression import Compression
+from runtime.image.layer.recipe import Compression, Recipe
 from runtime.image.manifest import (
     MEDIA_TYPE_CONFIG,
     MEDIA_TYPE_INDEX,
@@ -39,7 +40,7 @@ from runtime.image.store.store import Store
 Format = Literal["oci", "docker"]
 
 _LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
-_COMPRESSING_THREADS: Final = 2
+_LEAST_THREADS: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,16 +79,14 @@ class Parts:
     layers: tuple[Descriptor, ...]
 
 
-def make_parts(
-    store: Store, images: Sequence[Outgoing], compression: Compression, format: Format
-) -> Parts:
+def make_parts(store: Store, images: Sequence[Outgoing], recipe: Recipe, format: Format) -> Parts:
     """Compress what is not yet, and describe it; `ArchiveError` for what Docker could not read."""
-    if format == "docker" and compression is Compression.ZSTD:
+    if format == "docker" and recipe.compression is Compression.ZSTD:
         raise ArchiveError(
             "Docker cannot load an archive whose layers are compressed with zstd",
             hint="use gzip, or an OCI archive",
         )
-    layers = _compressed(store, images, compression)
+    layers = _compressed(store, images, recipe)
     documents = {LAYOUT: _LAYOUT}
     manifests: list[Descriptor] = []
     listed: list[Descriptor] = []
@@ -149,14 +148,15 @@ def _tagged(outgoing: Outgoing) -> list[Reference]:
 
 
 def _compressed(
-    store: Store, images: Sequence[Outgoing], compression: Compression
+    store: Store, images: Sequence[Outgoing], recipe: Recipe
 ) -> dict[DiffID, Descriptor]:
     """The layers' blobs; those that are not there yet are made side by side."""
     from concurrent.futures import ThreadPoolExecutor
 
     wanted = dict.fromkeys(diff_id for each in images for diff_id in each.image.config.diff_ids)
-    with ThreadPoolExecutor(_COMPRESSING_THREADS) as pool:
-        blobs = pool.map(lambda diff_id: store.blob(diff_id, compression), wanted)
+    threads = max(_LEAST_THREADS, len(os.sched_getaffinity(0)))
+    with ThreadPoolExecutor(threads) as pool:
+        blobs = pool.map(lambda diff_id: store.blob(diff_id, recipe), wanted)
         return dict(zip(wanted, blobs, strict=True))
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from runtime.image.digest import Digest
 from runtime.image.errors import ImageNotFound
-from runtime.image.layer.compression import Compression
+from runtime.image.layer.recipe import GZIP
 from runtime.image.manifest import MEDIA_TYPE_CONFIG, Descriptor, Manifest
 from runtime.image.manifest import MEDIA_TYPE_MANIFEST as OCI_MANIFEST
 from runtime.image.reference import Reference
@@ -121,8 +121,6 @@ class Catalog:
     def _made(self, image: Image) -> StoredManifest:
         """A manifest for everyone: OCI's media types, layers compressed with gzip."""
         config = Descriptor(media_type=MEDIA_TYPE_CONFIG, digest=image.id, size=len(image.document))
-        layers = tuple(
-            self._store.blob(diff_id, Compression.GZIP) for diff_id in image.config.diff_ids
-        )
+        layers = tuple(self._store.blob(diff_id, GZIP) for diff_id in image.config.diff_ids)
         document = Manifest(config=config, layers=layers).to_bytes()
         return StoredManifest(media_type=OCI_MANIFEST, document=document)

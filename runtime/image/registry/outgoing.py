@@ -12,7 +12,7 @@ from typing import Literal
 from runtime.image import json_bytes
 from runtime.image.digest import DiffID, sha256
 from runtime.image.json_bytes import Json
-from runtime.image.layer.compression import Compression
+from runtime.image.layer.recipe import GZIP, Recipe
 from runtime.image.manifest import (
     MEDIA_TYPE_CONFIG,
     MEDIA_TYPE_LAYER,
@@ -61,16 +61,16 @@ class OutgoingImage:
         )
 
     def layer(
-        self, diff_id: DiffID, compression: Compression | None = None, format: Format = "oci"
+        self, diff_id: DiffID, recipe: Recipe | None = None, format: Format = "oci"
     ) -> Descriptor:
-        """A layer's blob: one that is there, unless a compression is asked for."""
-        if compression is not None:
-            return self._store.blob(diff_id, compression)
+        """A layer's blob: one that is there, unless a recipe is given."""
+        if recipe is not None:
+            return self._store.blob(diff_id, recipe)
         for suffix in ("+gzip",) if format == "docker" else ("+gzip", "+zstd"):
             for blob in self._store.layer_blobs(diff_id):
                 if blob.media_type == MEDIA_TYPE_LAYER + suffix:
                     return blob
-        return self._store.blob(diff_id, Compression.GZIP)
+        return self._store.blob(diff_id, GZIP)
 
     def config(self) -> Descriptor:
         """The config, which is in the store with the image."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from runtime.image.digest import DiffID, Digest
-from runtime.image.layer.compression import Compression
+from runtime.image.layer.recipe import Compression, Recipe
 from runtime.image.manifest import Annotations, Descriptor
 from runtime.image.reference import Reference
 from runtime.image.registry.client import Document, RepositoryClient
@@ -42,7 +42,7 @@ class PushOptions:
     """
 
     format: Format | None = None
-    compression: Compression | None = None
+    recipe: Recipe | None = None
     annotations: Annotations = ()
     by_digest: bool = False
 
@@ -66,7 +66,8 @@ def push(
 
     On an error the name points to what it did before. `RegistryError`, `StoreError`.
     """
-    if options.format == "docker" and options.compression is Compression.ZSTD:
+    compression = None if options.recipe is None else options.recipe.compression
+    if options.format == "docker" and compression is Compression.ZSTD:
         raise UnsupportedImage(
             str(name), "Docker's manifests know no layers compressed with zstd", hint="--format oci"
         )
@@ -140,7 +141,7 @@ class _Push:
             def task() -> None:
                 blob = given.get(diff_id)
                 if blob is None:
-                    blob = self._outgoing.layer(diff_id, options.compression, form)
+                    blob = self._outgoing.layer(diff_id, options.recipe, form)
                 self._send_layer(blob)
                 sent[diff_id] = blob
 

@@ -16,13 +16,13 @@ from typing import Final, TypeVar
 
 from runtime.image.digest import DiffID, Digest
 from runtime.image.errors import LayerError, StoreError
-from runtime.image.layer.compression import compressor_id
 from runtime.image.layer.extract import extract_layer
 from runtime.image.layer.pack import pack_tree
+from runtime.image.layer.recipe import own_recipes
 from runtime.image.store.blobs import unlink_if_there
 from runtime.image.store.database import Value
 from runtime.image.store.faults import Fault, NotMended, fault
-from runtime.image.store.layers import compression_of, layer_tar
+from runtime.image.store.layers import layer_tar
 from runtime.image.store.parts import Parts
 from runtime.image.store.remove import remove_tree
 
@@ -167,11 +167,11 @@ class LayerChecks:
     def _drop_blob(self, diff_id: DiffID, blob: _Blob) -> str:
         self._database.execute("DELETE FROM blobs WHERE digest = ?", (blob.digest,))
         unlink_if_there(self._paths.blob(blob.digest))
-        compression = compression_of(blob.media_type)
-        if compression is None or blob.compressor != compressor_id(compression):
+        recipe = own_recipes().get(blob.compressor)
+        if recipe is None:
             return "removed"  # What was compressed elsewhere cannot be made again here.
         try:
-            made = self._layers.blob(diff_id, compression)
+            made = self._layers.blob(diff_id, recipe)
         except (StoreError, LayerError):
             return "removed"
         return "made again" if made.digest == blob.digest else "removed"

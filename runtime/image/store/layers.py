@@ -31,8 +31,8 @@ from runtime.image.store.trees import Trees
 
 if TYPE_CHECKING:
     from runtime.image.layer.buffers import Consumer
-    from runtime.image.layer.compression import Compression
     from runtime.image.layer.extract import Extracted
+    from runtime.image.layer.recipe import Compression, Recipe
     from runtime.image.layer.view import TarForm, TreeForm, View
     from runtime.image.layer.writer import LayerSum
 
@@ -170,22 +170,22 @@ class Layers:
                     self._materialise(diff_id)
         return self._paths.tree(diff_id)
 
-    def blob(self, diff_id: DiffID, compression: Compression) -> Descriptor:
-        """The layer as a blob in that compression, which is made if it has to be.
+    def blob(self, diff_id: DiffID, recipe: Recipe) -> Descriptor:
+        """The layer as a blob of that recipe, which is made if it has to be.
 
-        A blob we already have is taken, whoever compressed it; our own one first.
+        A blob that came from elsewhere is taken as it is, unless the recipe says otherwise; one
+        that this program made is, if it was made so, or if the recipe is not particular.
         """
-        from runtime.image.layer.compression import compressor_id
+        from runtime.image.layer.recipe import compressor_id
 
         self._want(diff_id)
-        media_type = _media_type(compression)
-        compressor = compressor_id(compression)
-        found = self._find_blob(diff_id, media_type, compressor)
+        compressor = compressor_id(recipe)
+        found = self._find_blob(diff_id, recipe, compressor)
         if found is None:
             with self._locked(diff_id):
-                found = self._find_blob(diff_id, media_type, compressor)
+                found = self._find_blob(diff_id, recipe, compressor)
                 if found is None:
-                    found = self._make_blob(diff_id, compression, media_type, compressor)
+                    found = self._make_blob(diff_id, recipe, compressor)
         return found
 
     def forget(self) -> None:
@@ -209,21 +209,30 @@ class Layers:
         with self._locked(diff_id):
             return self._trees.check(diff_id)
 
-    def _find_blob(self, diff_id: DiffID, media_type: str, compressor: str) -> Descriptor | None:
-        """The blob of a media type; our own one first, any other by its digest."""
-        found = [blob for blob in self._blobs_of(diff_id) if blob.media_type == media_type]
+    def _find_blob(self, diff_id: DiffID, recipe: Recipe, compressor: str) -> Descriptor | None:
+        """A blob that will do: the one the recipe would make first, others by their digests."""
+        media_type = _media_type(recipe.compression)
+        found = [
+            blob
+            for blob in self._blobs_of(diff_id)
+            if blob.media_type == media_type
+            and (
+                blob.compressor == compressor
+                or not recipe.is_particular
+                or (blob.compressor == _FOREIGN and not recipe.force)
+            )
+        ]
         found.sort(key=lambda blob: (blob.compressor != compressor, blob.digest))
         if not found:
             return None
         return Descriptor(media_type=media_type, digest=found[0].digest, size=found[0].size)
 
-    def _make_blob(
-        self, diff_id: DiffID, compression: Compression, media_type: str, compressor: str
-    ) -> Descriptor:
+    def _make_blob(self, diff_id: DiffID, recipe: Recipe, compressor: str) -> Descriptor:
         from runtime.image.layer.compression import compressing
 
+        media_type = _media_type(recipe.compression)
         with self._new_file() as (path, fd):
-            with compressing(fd, compression) as made:
+            with compressing(fd, recipe) as made:
                 size = self._feed(diff_id, made.feed)
             if media_type == MEDIA_TYPE_LAYER:
                 self._publish_raw(diff_id, path, size)
@@ -361,7 +370,7 @@ def layer_tar(paths: Paths, diff_id: DiffID, source: Digest) -> Generator[bytes,
 
 
 def _media_type(compression: Compression) -> str:
-    from runtime.image.layer.compression import Compression
+    from runtime.image.layer.recipe import Compression
 
     match compression:
         case Compression.GZIP:
@@ -370,13 +379,6 @@ def _media_type(compression: Compression) -> str:
             return MEDIA_TYPE_LAYER + "+zstd"
         case Compression.UNCOMPRESSED:
             return MEDIA_TYPE_LAYER
-
-
-def compression_of(media_type: str) -> Compression | None:
-    """The compression of a layer's media type, where it is one that we make."""
-    from runtime.image.layer.compression import Compression
-
-    return next((kind for kind in Compression if _media_type(kind) == media_type), None)
 
 
 def _feed_chunks(chunks: Iterable[bytes], consumer: Consumer) -> tuple[DiffID, int]:

@@ -15,7 +15,7 @@ from typing import Final, Literal, assert_never
 
 from runtime.image.digest import DiffID, Digest, encoded
 from runtime.image.errors import StoreError
-from runtime.image.layer.compression import Compression, compressor_id
+from runtime.image.layer.recipe import own_recipes
 from runtime.image.store.caches import CACHE_MEMO, taken_cache
 from runtime.image.store.candidates import (
     CachedLayer,
@@ -251,8 +251,7 @@ class _Pruning:
         victims: list[Victim] = [*cached_layers(found.layers)]
         if self._request.everything or self._request.limit is not None:
             used = {image.id: image.last_used for image in found.images}
-            ours = {compressor_id(compression) for compression in Compression}
-            victims += spare_forms(found.layers, used, ours)
+            victims += spare_forms(found.layers, used, own_recipes().keys())
             victims += cache_mounts(found.caches)
         left = []
         for victim in victims:

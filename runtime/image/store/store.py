@@ -43,7 +43,7 @@ from runtime.image.store.statements import Statements
 from runtime.image.store.workspace import Workspace, sweep, workspace
 
 if TYPE_CHECKING:
-    from runtime.image.layer.compression import Compression
+    from runtime.image.layer.recipe import Recipe
     from runtime.image.layer.view import TarForm, TreeForm, View
     from runtime.image.layer.writer import LayerSum
     from runtime.image.manifest import Descriptor
@@ -196,8 +196,8 @@ class Store:
     def tree(self, diff_id: DiffID) -> str:
         return self._layers.tree(diff_id)
 
-    def blob(self, diff_id: DiffID, compression: Compression) -> Descriptor:
-        return self._layers.blob(diff_id, compression)
+    def blob(self, diff_id: DiffID, recipe: Recipe) -> Descriptor:
+        return self._layers.blob(diff_id, recipe)
 
     # Blobs: see `runtime.image.store.blobs`.
 
