@@ -17,12 +17,13 @@ from pathlib import Path
 
 def pack(tree: str, blob: str) -> None:
     """A tree to a gzip blob, its digest and its diff ID."""
-    from runtime.image.layer.compression import Compression, compressing
+    from runtime.image.layer.compression import compressing
     from runtime.image.layer.pack import scan_tree
+    from runtime.image.layer.recipe import GZIP
     from runtime.image.layer.writer import write_layer_to
 
     fd = os.open(blob, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    with compressing(fd, Compression.GZIP) as made:
+    with compressing(fd, GZIP) as made:
         layer = write_layer_to(scan_tree(tree), made.feed)
     os.close(fd)
     assert made.digest
