@@ -26,6 +26,8 @@ from runtime.image.layer.tar_source import Body
 
 _FILE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_DIRECTORIES: Final = 64
+_NEVER_POSSIBLE: Final = frozenset((errno.ERANGE, errno.E2BIG, errno.EINVAL))
+"""Attributes that Linux has no room for, on any file system (setxattr(2))."""
 _NOT_POSSIBLE: Final = frozenset((errno.EPERM, errno.ENOTSUP, errno.EACCES))
 _BY_LAYER: Final = frozenset((errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EMLINK))
 _NOT_PLAIN: Final = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
@@ -297,6 +299,9 @@ class _Extractor:
             try:
                 os.setxattr(file, name, value)
             except OSError as error:
+                if error.errno in _NEVER_POSSIBLE:
+                    why = f"attribute of {len(name)} and {len(value)} bytes: {error.strerror}"
+                    raise LayerError(os.fsdecode(entry.path), why) from error
                 if error.errno not in _NOT_POSSIBLE:
                     raise
                 self.skipped_xattrs.append(entry.path)
