@@ -79,8 +79,8 @@ def test_confined(
             full = Path(path) / file
             if full.is_file() and not full.is_symlink():
                 assert full.read_bytes() != SECRET
-        for entry in os.scandir(path):
-            marks = os.listxattr(entry.path, follow_symlinks=False)
+        for name in os.listdir(path):
+            marks = os.listxattr(os.path.join(path, name), follow_symlinks=False)
             assert all(mark == "user.overlay.opaque" for mark in marks)
 
 

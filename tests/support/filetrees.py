@@ -123,10 +123,11 @@ def _of_entry(entry: Entry) -> Seen:
 
 
 def _below(directory: str) -> Iterator[str]:
-    for item in os.scandir(directory):
-        yield item.path
-        if item.is_dir(follow_symlinks=False):
-            yield from _below(item.path)
+    with os.scandir(directory) as items:
+        for item in items:
+            yield item.path
+            if item.is_dir(follow_symlinks=False):
+                yield from _below(item.path)
 
 
 def _of_file(path: str, status: os.stat_result) -> Seen:
