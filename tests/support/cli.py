@@ -84,8 +84,9 @@ class Lamina:
 
         With `merged` what it says on standard error comes on standard output too.
         """
+        # Whoever runs the tests in the background has ^C ignored, which children inherit.
         return subprocess.Popen(
-            self.command(*arguments),
+            ["env", "--default-signal=INT", *self.command(*arguments)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if merged else subprocess.PIPE,
