@@ -62,15 +62,17 @@ def call_text(arguments: Sequence[str]) -> str:
 
 
 def conditions() -> str:
-    """All but files that decides what a build gives: the program, the user, the environment."""
+    """All but files that decides what a build gives: the program, the kernel, the environment.
+
+    Not the user: a store is one user's, who may be root by the time this is asked again.
+    """
     environment = sorted(
         f"{name}={value}" for name, value in os.environ.items() if name not in _IRRELEVANT
     )
     machine = os.uname()
     return "\0".join(
         (
-            sys.version, machine.machine, machine.release, str(os.geteuid()), _program(),
-            *environment,
+            sys.version, machine.machine, machine.release, _program(), *environment,
         )
     )  # fmt: skip
 

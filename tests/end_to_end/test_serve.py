@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import tempfile
@@ -56,9 +57,10 @@ def test_another_store_and_skopeo_pull_it(
         pulled = another_private_lamina("pull", f"{address}/app")
         copied = tmp_path / "copied"
         subprocess.run(
-            [need_tool("skopeo"), "copy", "--quiet", "--src-tls-verify=false",
+            [need_tool("skopeo"), "--insecure-policy", "copy", "--quiet", "--src-tls-verify=false",
              f"docker://{address}/app:latest", f"oci:{copied}:app"],
             check=True,
+            env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)},  # where it looks for logins
         )  # fmt: skip
         ran = another_private_lamina("run", "--rm", f"{address}/app")
         assert ran.stdout == "served\n"
