@@ -47,6 +47,13 @@ ALLOWED = {
         "runtime.containers.remove",
         "runtime.errors",
     ),
+    # Monitors import it, by name.
+    "runtime.network": (
+        "runtime.network",
+        "runtime.monitor",
+        "runtime.sandbox",
+        "runtime.errors",
+    ),
     "runtime": ("runtime",),
     "builder.plan": ("builder.plan", "builder.errors", "builder.events", "grammar", "runtime"),
     "builder.cache": ("builder.cache", "builder.plan", "builder.errors", "runtime"),

@@ -70,7 +70,7 @@ class Monitor:
         self._state = {**request.state, "runner": me.to_document()}
         self._loop = Loop()
         self._capability = last_capability()
-        self._hooks = open_hooks(request.hooks, request.id)
+        self._hooks = open_hooks(request.hooks, request.id, self._loop)
         self._restarts = Restarts(*request.restart)
         self._log = LogWriter(files.LOG, *request.log) if request.log is not None else None
         self._streams: Streams | Terminal | None = None

@@ -78,6 +78,9 @@ class Child:
         if order.new_session:
             os.setsid()
         os.umask(order.umask)
+        if order.network == "joined":
+            self._set_stage("join the network")
+            syscalls.setns(order.network_fd, syscalls.CLONE_NEWNET)
         root_fd = self._enter_root()
         self._set_stage("set resource limits")
         _set_limits(order.rlimits)
@@ -112,7 +115,7 @@ class Child:
         syscalls.sethostname(order.hostname)
         if order.network == "none":
             self._set_stage("bring up the loopback interface")
-            _loopback_up()
+            bring_up_loopback()
         return root_fd
 
     def _give_up_privileges(self, ids: Ids) -> None:
@@ -170,7 +173,8 @@ def forbid_imports() -> None:
     sys.path_importer_cache.clear()
 
 
-def _loopback_up() -> None:
+def bring_up_loopback() -> None:
+    """Bring up the loopback interface of this process's network namespace."""
     socket = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM, 0)
     request = b"lo".ljust(16, b"\0") + _IFF_UP_RUNNING.to_bytes(2, sys.byteorder) + bytes(22)
     fcntl.ioctl(socket.fileno(), _SIOCSIFFLAGS, request)

@@ -33,7 +33,8 @@ class Order:
     cwd: bytes
     user: str
     hostname: bytes
-    network: str
+    network: str  # "none", "host", or "joined": the namespace that `network_fd` is
+    network_fd: int
     capabilities: int
     seccomp: bytes | None
     masked_paths: tuple[bytes, ...]
@@ -94,6 +95,7 @@ def _container(spec: SandboxSpec) -> dict[str, object]:
         "mounts": _mounts(spec),
         "hostname": _text(spec.hostname),
         "network": spec.network,
+        "network_fd": -1,
         "masked_paths": tuple(map(_text, spec.masked_paths)),
         "read_only_paths": tuple(map(_text, spec.read_only_paths)),
         "read_only_root": spec.read_only_root,
