@@ -18,6 +18,7 @@ from runtime.image.errors import LayerError
 from runtime.image.layer.entry import Entry, Kind
 from runtime.image.layer.view import View
 from runtime.network_files import hosts, resolv_conf
+from runtime.sandbox.mounts import open_beneath
 from runtime.sandbox.spec import BindMount, Mount
 
 _STANDARD = (b"dev", b"proc", b"sys")
@@ -136,7 +137,7 @@ class _Stubs:
             if not path:
                 raise InvalidContainer(f"invalid mount target {mount.target!r}: it is the root")
             covered = any(path.startswith(above + b"/") for above in targets)
-            is_folder = not isinstance(mount, BindMount) or os.path.isdir(mount.source)
+            is_folder = not isinstance(mount, BindMount) or _binds_folder(mount)
             targets[path] = is_folder
             if not covered:
                 if is_folder:
@@ -180,6 +181,23 @@ class _Stubs:
         self._stubs[path] = _Stub(path, entry=entry)
         if entry is None:
             self.missing = True
+
+
+def _binds_folder(mount: BindMount) -> bool:
+    if not mount.subpath:
+        return os.path.isdir(mount.source)
+    try:
+        fd = open_beneath(mount.source, mount.subpath)
+    except OSError as error:
+        raise InvalidContainer(
+            f"cannot mount {mount.subpath!r} of {mount.source} on {mount.target}:"
+            f" {(error.strerror or '').lower()}",
+            hint="a subpath has to be there, and no link in it may lead out",
+        ) from error
+    try:
+        return stat.S_ISDIR(os.fstat(fd).st_mode)
+    finally:
+        os.close(fd)
 
 
 def _make_stubs(root: bytes, stubs: tuple[_Stub, ...]) -> None:

@@ -58,14 +58,28 @@ def filesystem(kind: str, attributes: int = 0, options: str = "", *, source: str
         os.close(context)
 
 
-def bind(source: str | bytes, *, read_only: bool = False, recursive: bool = True) -> int:
+def bind(
+    source: str | bytes,
+    *,
+    read_only: bool = False,
+    recursive: bool = True,
+    subpath: bytes = b"",
+) -> int:
     """What is at a path, once more; with what is mounted below it, unless not `recursive`.
 
+    `subpath` is a path below the source that nothing leads out of: `OSError` (EXDEV) otherwise.
     Device files in it are dead: where no cgroup says which devices a container may use, its
     root could make one for any disk. Only a device that is itself the source is not.
     """
     below = AT_RECURSIVE if recursive else 0
-    fd = open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | below)
+    if subpath:
+        place = open_beneath(source, subpath)
+        try:
+            fd = open_tree(place, b"", OPEN_TREE_CLONE | AT_EMPTY_PATH | below)
+        finally:
+            os.close(place)
+    else:
+        fd = open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | below)
     try:
         mode = os.fstat(fd).st_mode
         attributes = MOUNT_ATTR_RDONLY if read_only else 0
@@ -153,6 +167,20 @@ def open_in_root(root_fd: int, path: str | bytes, flags: int, *, resolve: int = 
             if error.errno != errno.EAGAIN:
                 raise
     raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
+
+
+def open_beneath(directory: str | bytes, path: str | bytes) -> int:
+    """A descriptor (O_PATH) of what is at a path below a directory; links may not lead out."""
+    fd = os.open(directory, _DIRECTORY)
+    try:
+        return openat2(
+            fd,
+            path,
+            os.O_PATH,
+            resolve=syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_MAGICLINKS,
+        )
+    finally:
+        os.close(fd)
 
 
 class _Directories:

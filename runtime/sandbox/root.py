@@ -75,6 +75,8 @@ class Root:
     def make(self) -> None:
         """Make every mount there will be, attached nowhere."""
         order = self._order
+        # While what is mounted on the host still comes in: they want that to go on.
+        slaves = {wanted: self._make_wanted(wanted) for wanted in order.mounts if wanted[6]}
         self._stage("make mounts private")
         mount(None, "/", None, MS_REC | MS_PRIVATE)
         self._stage("make the overlay of the root")
@@ -97,8 +99,8 @@ class Root:
         self._null = _null_device()
         self._empty = mounts.filesystem("tmpfs", _INERT | MOUNT_ATTR_RDONLY, "size=0k,mode=755")
         for wanted in order.mounts:
-            self._stage(f"make the mount of {os.fsdecode(_target(wanted))}")
-            self._wanted.append((wanted, _make_wanted(wanted)))
+            fd = slaves[wanted] if wanted in slaves else self._make_wanted(wanted)
+            self._wanted.append((wanted, fd))
 
     def enter(self) -> int:
         """Make it the root of this process and its namespace; gives a descriptor of it."""
@@ -127,7 +129,7 @@ class Root:
             os.close(target)
         os.close(dev)
         for wanted, fd in self._wanted:
-            self._stage(f"mount {os.fsdecode(_target(wanted))}")
+            self._stage(f"mount {os.fsdecode(wanted[2])}")
             self._attach_wanted(root_fd, wanted, fd)
         self._stage("hide masked paths")
         for path in self._order.masked_paths:
@@ -169,8 +171,16 @@ class Root:
             os.close(nodes)
             os.umask(umask)
 
+    def _make_wanted(self, wanted: WireMount) -> int:
+        kind, what, target, attributes, recursive, subpath, _ = wanted
+        self._stage(f"make the mount of {os.fsdecode(target)}")
+        if kind == "tmpfs":
+            return mounts.filesystem("tmpfs", attributes, what.decode())
+        read_only = bool(attributes & MOUNT_ATTR_RDONLY)
+        return mounts.bind(what, read_only=read_only, recursive=recursive, subpath=subpath)
+
     def _attach_wanted(self, root_fd: int, wanted: WireMount, fd: int) -> None:
-        path = _target(wanted)
+        path = wanted[2]
         try:
             target = open_in_root(root_fd, path, os.O_PATH)
         except FileNotFoundError:
@@ -223,20 +233,6 @@ def _null_device() -> int:
     if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(1, 3):
         raise OSError(errno.ENODEV, "/dev/null of the host is not the null device")
     return fd
-
-
-def _target(wanted: WireMount) -> bytes:
-    return wanted[2] if wanted[0] == "bind" else wanted[1]
-
-
-def _make_wanted(wanted: WireMount) -> int:
-    kind, first, second, restricted, recursive = wanted
-    if kind == "bind":
-        return mounts.bind(first, read_only=restricted, recursive=recursive)
-    attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV
-    if restricted:
-        attributes |= MOUNT_ATTR_NOEXEC
-    return mounts.filesystem("tmpfs", attributes, second.decode())
 
 
 def _open_directory(root_fd: int, path: bytes) -> int:

@@ -37,25 +37,37 @@ _RLIMIT_NOFILE: Final = 7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BindMount:
-    """A file or directory of the host's. `source` is followed as it is: resolve it before."""
+    """A file or directory of the host's. `source` is followed as it is: resolve it before.
+
+    subpath     a path below `source`, in which no link leads out of it: whoever fills that may
+                be hostile, and at it just now
+    slave       what is mounted or unmounted there later is so in the container, too
+    """
 
     source: str
     target: str
     read_only: bool = False
     recursive: bool = True
+    subpath: str = ""
+    slave: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TmpfsMount:
     """A file system in memory; `size` in bytes, at most half of the memory if `None`.
 
-    With `no_exec` no program in it can be executed.
+    With `no_exec` no program in it can be executed; with `set_user_id` such programs get their
+    owner's rights. `options` are others of tmpfs(5), `uid=7`; `attributes` are MOUNT_ATTR_*.
     """
 
     target: str
     size: int | None = None
     mode: int = 0o1777
     no_exec: bool = False
+    read_only: bool = False
+    set_user_id: bool = False
+    options: tuple[str, ...] = ()
+    attributes: int = 0
 
 
 Mount = BindMount | TmpfsMount

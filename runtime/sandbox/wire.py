@@ -11,13 +11,15 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runtime.sandbox.spec import EntrySpec, SandboxSpec
+    from runtime.sandbox.spec import EntrySpec, SandboxSpec, TmpfsMount
 
 _SHM_SIZE = 64 << 20
 
-# A mount on the wire: ("bind", source, target, read_only, recursive)
-# or ("tmpfs", target, options, no_exec, False).
-WireMount = tuple[str, bytes, bytes, bool, bool]
+# A mount on the wire: ("bind", source, target, attributes, recursive, subpath, slave)
+# or ("tmpfs", options, target, attributes, False, b"", False); attributes are MOUNT_ATTR_*.
+WireMount = tuple[str, bytes, bytes, int, bool, bytes, bool]
+
+_READ_ONLY, _NO_SET_USER_ID, _NO_DEVICES, _NO_EXEC = 1, 2, 4, 8
 
 
 class Order:
@@ -129,13 +131,45 @@ def _mounts(spec: SandboxSpec) -> tuple[WireMount, ...]:
     for mount in sorted(spec.mounts, key=lambda mount: mount.target.count("/")):
         if isinstance(mount, BindMount):
             mounts.append(
-                ("bind", _path(mount.source), _text(mount.target), mount.read_only, mount.recursive)
+                bind_on_wire(
+                    _path(mount.source),
+                    _text(mount.target),
+                    read_only=mount.read_only,
+                    recursive=mount.recursive,
+                    subpath=_path(mount.subpath),
+                    slave=mount.slave,
+                )
             )
         else:
-            size = f",size={mount.size}" if mount.size is not None else ""
-            options = f"mode={mount.mode:o}{size}".encode()
-            mounts.append(("tmpfs", _text(mount.target), options, mount.no_exec, False))
+            mounts.append(_tmpfs_on_wire(mount))
     return tuple(mounts)
+
+
+def bind_on_wire(
+    source: bytes,
+    target: bytes,
+    *,
+    read_only: bool = False,
+    recursive: bool = True,
+    subpath: bytes = b"",
+    slave: bool = False,
+) -> WireMount:
+    """A `BindMount` as an order has it; hooks of a monitor may add some."""
+    attributes = _READ_ONLY if read_only else 0
+    return "bind", source, target, attributes, recursive, subpath, slave
+
+
+def _tmpfs_on_wire(mount: TmpfsMount) -> WireMount:
+    attributes = mount.attributes | _NO_DEVICES
+    if mount.read_only:
+        attributes |= _READ_ONLY
+    if not mount.set_user_id:
+        attributes |= _NO_SET_USER_ID
+    if mount.no_exec:
+        attributes |= _NO_EXEC
+    size = (f"size={mount.size}",) if mount.size is not None else ()
+    options = ",".join((f"mode={mount.mode:o}", *size, *mount.options))
+    return "tmpfs", _text(options), _text(mount.target), attributes, False, b"", False
 
 
 def _path(path: str) -> bytes:

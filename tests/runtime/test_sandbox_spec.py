@@ -63,9 +63,9 @@ def test_mounts_come_in_the_order_in_which_they_cover_each_other() -> None:
         ),
     )
     assert decode_order(encode_order(spec)).mounts == (
-        ("tmpfs", b"/x", b"mode=700,size=4096", False, False),
-        ("bind", b"/other", b"/x/y", True, False),
-        ("bind", b"/file", b"/x/y/z", False, True),
+        ("tmpfs", b"mode=700,size=4096", b"/x", 2 | 4, False, b"", False),
+        ("bind", b"/other", b"/x/y", 1, False, b"", False),
+        ("bind", b"/file", b"/x/y/z", 0, True, b"", False),
     )
 
 
