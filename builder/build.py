@@ -259,7 +259,7 @@ def _carry_out(
         else:
             from builder.exchange.exporting import export_caches, with_inline
             from builder.exchange.session import opened_exchange
-            from builder.output.annotations import Annotation
+            from builder.output.annotations import MANIFEST, Annotation
 
             sessions = None if request.registries is None else request.registries(emit)
             exchange = stack.enter_context(
@@ -267,7 +267,7 @@ def _carry_out(
             )
             executor, config = exchange.executed(execute, emit)
             inline = with_inline(exchange, request.cache_to, emit)
-            said = tuple(Annotation(("manifest",), key, value) for key, value in inline)
+            said = tuple(Annotation(MANIFEST, key, value) for key, value in inline)
             result = result_of(config, said)
             export_caches(exchange, request.cache_to, config.diff_ids, sessions, emit)
     return Built(

@@ -83,12 +83,25 @@ def stored_image(store: Store, reference: str, platform: Platform) -> Image:
         image, absent = None, error
     if image is None or not suits(image.config.platform, platform):
         try:
-            known = store.remotes.resolution(Reference.parse(reference), platform)
+            name = Reference.parse(reference)
+            listed = _listed(store, name, platform, image)
+            if listed is not None:
+                return listed
+            known = store.remotes.resolution(name, platform)
             if known is not None:
                 return store.image(known.image_id)
         except (ImageNotFound, InvalidReference):
             pass
     return _or_raise(image, absent)
+
+
+def _listed(store: Store, name: Reference, platform: Platform, named: Image | None) -> Image | None:
+    """The image for the platform that a build of several gave this name, if that still holds."""
+    ids = store.lists.get(name) or ()
+    if named is None or named.id not in ids:
+        return None
+    images = map(store.image, ids)
+    return next((each for each in images if suits(each.config.platform, platform)), None)
 
 
 def _or_raise(image: Image | None, absent: ImageError | None) -> Image:

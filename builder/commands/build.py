@@ -36,11 +36,12 @@ from builder.events import Emit
 from builder.execution.options import ExecuteOptions
 from builder.output.result import Result, metadata, write_metadata
 from builder.plan.named_contexts import parse_named_contexts
-from builder.plan.platforms import parse_platform
+from builder.plan.platforms import parse_platforms
 from builder.progress import JsonProgress, PlainProgress, Progress, QuietProgress
 from builder.sources.source import Source, is_directory_context, read_dockerfile
 from grammar.errors import DockerfileError
 from runtime.image.errors import InvalidReference
+from runtime.image.platform import Platform
 from runtime.image.reference import Reference
 from runtime.image.store.store import Store
 
@@ -117,6 +118,13 @@ def _build(ctx: click.Context, began: int, request: BuildRequest) -> int:
             below_ceiling(engine.store, limit, progress),
             _explained(engine.store, progress, options) as reader,
         ):
+            platforms = parse_platforms(options["platforms"])
+            if len(platforms) > 1:
+                from builder.several import build_several
+
+                result = build_several(request, platforms, engine.store, engine.sandbox, reader)
+                _finish(result, options)
+                return 0
             notes = Notes(reader)
             built = build(request, engine.store, engine.sandbox, notes)
             if is_replayable(ctx):
@@ -183,7 +191,7 @@ def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
         annotations=annotations,
         cache_from=cache_from,
         cache_to=cache_to,
-        platform=parse_platform(options["platforms"]),
+        platform=next(iter(_platforms(options, outputs, cache_to)), None),
         epoch=_epoch(),
         pull=options["pull_policy"] or ("always" if options["pull"] else "missing"),
         registries=build_sessions,
@@ -206,6 +214,23 @@ def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
             **({"jobs": options["jobs"]} if options["jobs"] else {}),
         ),
     )
+
+
+def _platforms(
+    options: dict[str, Any], outputs: tuple[Output, ...], cache_to: tuple[CacheTo, ...]
+) -> tuple[Platform, ...]:
+    """The platforms asked for; `OptionError` for what cannot be had of several."""
+    platforms = parse_platforms(options["platforms"])
+    if len(platforms) > 1:
+        from builder.output.several import check_several
+
+        check_several(outputs)
+        if cache_to:
+            raise OptionError(
+                "--cache-to writes the cache of one platform",
+                hint="build each platform with a cache of its own",
+            )
+    return platforms
 
 
 def _attest(options: dict[str, Any], outputs: tuple[Output, ...]) -> AttestOptions | None:

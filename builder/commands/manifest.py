@@ -15,8 +15,6 @@ from runtime.image.errors import ImageNotFound
 from runtime.image.reference import Reference
 from runtime.image.store.store import Image, Store
 
-_MEMO = "manifest list"
-
 
 @click.group("manifest", short_help="Put images of several platforms under one name.")
 def manifest_command() -> None:
@@ -32,10 +30,10 @@ def create_command(root: str, name: str, images: tuple[str, ...], amend: bool) -
     """Let NAME be a list of IMAGES, which are in the store."""
     reference = _tagged(name)
     with opened_store(root) as store:
-        known = store.get_memo(_MEMO, str(reference))
+        known = store.lists.get(reference)
         if known is not None and not amend:
             raise OptionError(f"there is a list {name} already", hint="--amend adds to it")
-        found = [] if known is None else _listed(store, reference)
+        found = [store.image(image_id) for image_id in known or ()]
         _keep(store, reference, [*found, *(store.image(image) for image in images)])
     click.echo(str(reference))
     return 0
@@ -63,7 +61,7 @@ def rm_command(root: str, names: tuple[str, ...]) -> int:
     with opened_store(root) as store:
         for reference in map(_tagged, names):
             _listed(store, reference)
-            store.drop_memo(_MEMO, str(reference))
+            store.lists.drop(reference)
             click.echo(str(reference))
     return 0
 
@@ -83,7 +81,7 @@ def inspect_command(
 
     reference = Reference.parse(name)
     with opened_store(root) as store:
-        if store.get_memo(_MEMO, str(reference)) is not None:
+        if store.lists.get(reference) is not None:
             data = local_index(store, _listed(store, reference)).to_bytes()
         else:
             with registry_session(
@@ -139,13 +137,13 @@ def _tagged(name: str) -> Reference:
 
 def _listed(store: Store, name: Reference) -> list[Image]:
     """The images of a list; `ImageNotFound` without the list, or one of them."""
-    known = store.get_memo(_MEMO, str(name))
+    known = store.lists.get(name)
     if known is None:
         raise ImageNotFound(f"{name.familiar()} (a list)", hint="lamina manifest create")
-    return [store.image(image_id) for image_id in json.loads(known)]
+    return [store.image(image_id) for image_id in known]
 
 
 def _keep(store: Store, name: Reference, images: Sequence[Image]) -> None:
     """Remember a list: of images for one platform the last."""
     last = {image.config.platform: image.id for image in images}
-    store.put_memo(_MEMO, str(name), json.dumps(list(last.values())).encode())
+    store.lists.put(name, list(last.values()))

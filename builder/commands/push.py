@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,9 +11,13 @@ from builder.commands.compression_options import compression_options, compressio
 from builder.commands.opened import opened_store
 from builder.commands.registry_options import registry_options, registry_session, signing_key
 from builder.errors import OptionError
-from runtime.image.errors import ImageNotFound
+from runtime.image.errors import ImageNotFound, InvalidReference
+from runtime.image.manifest import Descriptor
 from runtime.image.reference import Reference
 from runtime.image.store.store import Image, Store
+
+if TYPE_CHECKING:
+    from runtime.image.registry.session import Session
 
 
 @click.command("push", short_help="Send an image to a registry.")
@@ -41,10 +45,12 @@ from runtime.image.store.store import Image, Store
 def push_command(root: str, /, **options: Any) -> int:
     """Send IMAGE to the registry in its name, or in DESTINATION.
 
-    What the registry has of it already does not travel.
+    What the registry has of it already does not travel. The images of a build for several
+    platforms go together, under one name.
     """
     from builder.output.pushing import attached
     from builder.transfers import no_transfers, transfers_to
+    from runtime.image.registry.index_push import IndexOptions, push_index
     from runtime.image.registry.push import PushOptions, push
     from runtime.image.registry.referrers import push_referrers
     from runtime.image.registry.signing import push_signature
@@ -66,10 +72,23 @@ def push_command(root: str, /, **options: Any) -> int:
                 retries=options["retries"],
                 retry_delay=options["retry_delay"],
             ) as session:
-                manifest = push(store, session, image, name, wanted)
-                if options["attestations"]:
-                    said = store.statements.of(image.id)
-                    push_referrers(session, name, manifest, attached(image, name, manifest, said))
+                images = _together(store, options["image"], image)
+
+                def sent(
+                    session: Session, image: Image, made: Descriptor, to: Reference = name
+                ) -> None:
+                    if options["attestations"]:
+                        said = store.statements.of(image.id)
+                        push_referrers(session, to, made, attached(image, to, made, said))
+
+                if len(images) > 1:
+                    several = IndexOptions(
+                        of=[wanted] * len(images), descriptors=[()] * len(images), sent=sent
+                    )
+                    manifest = push_index(store, session, images, name, several)
+                else:
+                    manifest = push(store, session, image, name, wanted)
+                    sent(session, image, manifest)
                 if key is not None:
                     push_signature(session, name, manifest.digest, key)
             digest = manifest.digest
@@ -81,6 +100,15 @@ def push_command(root: str, /, **options: Any) -> int:
         with open(options["digestfile"], "w", encoding="ascii") as file:
             file.write(digest)
     return 0
+
+
+def _together(store: Store, text: str, image: Image) -> list[Image]:
+    """The images that a build for several platforms gave this name, if that still holds."""
+    try:
+        ids = store.lists.get(Reference.parse(text)) or ()
+    except InvalidReference:
+        return [image]
+    return [store.image(each) for each in ids] if image.id in ids else [image]
 
 
 def _images(store: Store, options: dict[str, Any]) -> list[tuple[Image, Reference]]:

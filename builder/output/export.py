@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Sequence
 from typing import assert_never
@@ -20,6 +21,7 @@ from builder.output.outputs import (
     TarOutput,
     standard_outputs,
 )
+from builder.output.platform_folders import platform_folder, write_folders_tar
 from builder.output.pushing import push_named
 from builder.output.result import Result, name_image
 from builder.plan.epoch import created_time
@@ -32,7 +34,7 @@ from runtime.image.manifest import Descriptor
 from runtime.image.reference import Reference
 from runtime.image.store.store import Store
 
-_STANDARD_OUTPUT = 1
+STANDARD_OUTPUT = 1
 
 
 def check_outputs(
@@ -73,7 +75,7 @@ def export(
     """Name the image and write it wherever it should go."""
     image = store.image(image_id)
     only_cached = bool(outputs) and all(isinstance(output, CacheOutput) for output in outputs)
-    named = () if only_cached else _all_names(names, outputs)
+    named = () if only_cached else all_names(names, outputs)
     name_image(store, image_id, named, emit)
     manifest = None
     for output in outputs:
@@ -84,19 +86,25 @@ def export(
                 outgoing = Outgoing(
                     image,
                     named,
-                    annotated((*annotations, *output.annotations)),
+                    annotated((*annotations, *output.annotations), image.config.platform),
                     attestations,
                     attestation_form,
                 )
                 manifest = _archive(store, outgoing, output)
                 form = "layout" if output.layout else "archive"
-                what = f"exporting to {output.format} {form} {_shown(output.destination)}"
-            case LocalOutput(destination):
-                _local(store, image_id, destination, emit)
+                what = f"exporting to {output.format} {form} {shown(output.destination)}"
+            case LocalOutput(destination, split):
+                place = destination
+                if split:
+                    place = os.path.join(destination, platform_folder(image.config.platform))
+                write_local(store, image_id, place, emit)
                 what = f"exporting files to {destination}"
-            case TarOutput(destination):
-                _tar(store, image_id, destination)
-                what = f"exporting files to tar {_shown(destination)}"
+            case TarOutput(destination, split):
+                if split:
+                    write_folders_tar(store, [image], destination)
+                else:
+                    _tar(store, image_id, destination)
+                what = f"exporting files to tar {shown(destination)}"
             case ImageOutput() if output.push and open_session is not None:
                 manifest = push_named(
                     store, image_id, named, output, annotations, attestations, open_session
@@ -119,7 +127,7 @@ def _is_pushed(output: Output) -> bool:
     return isinstance(output, ImageOutput) and output.push
 
 
-def _all_names(names: Sequence[Reference], outputs: Sequence[Output]) -> tuple[Reference, ...]:
+def all_names(names: Sequence[Reference], outputs: Sequence[Output]) -> tuple[Reference, ...]:
     """The names of the build, then those of its outputs, each once."""
     found = dict.fromkeys(names)
     for output in outputs:
@@ -137,12 +145,13 @@ def _archive(store: Store, outgoing: Outgoing, output: ArchiveOutput) -> Descrip
     if output.layout:
         written = write_layout(store, [outgoing], place, recipe=recipe, format=form)
     else:
-        out: str | int = place if place != "-" else _STANDARD_OUTPUT
+        out: str | int = place if place != "-" else STANDARD_OUTPUT
         written = write_archive(store, [outgoing], out, recipe=recipe, format=form)
     return written[0]
 
 
-def _local(store: Store, image_id: Digest, directory: str, emit: Emit) -> None:
+def write_local(store: Store, image_id: Digest, directory: str, emit: Emit) -> None:
+    """Write an image's files into a directory; what is left out is told."""
     config = store.image(image_id).config
     left_out = write_files(
         store.view(config.diff_ids),
@@ -151,16 +160,17 @@ def _local(store: Store, image_id: Digest, directory: str, emit: Emit) -> None:
         owners=has_own_owners(),
     )
     if left_out:
-        shown = ", ".join("/" + path.decode("utf-8", "replace") for path in left_out[:5])
+        some = ", ".join("/" + path.decode("utf-8", "replace") for path in left_out[:5])
         more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
-        emit(Noticed(message=f"devices that need root are not in {directory}: {shown}{more}"))
+        emit(Noticed(message=f"devices that need root are not in {directory}: {some}{more}"))
 
 
 def _tar(store: Store, image_id: Digest, destination: str) -> None:
     config = store.image(image_id).config
-    out: str | int = destination if destination != "-" else _STANDARD_OUTPUT
+    out: str | int = destination if destination != "-" else STANDARD_OUTPUT
     write_files_tar(store.view(config.diff_ids), out, mtime=created_time(config))
 
 
-def _shown(destination: str) -> str:
+def shown(destination: str) -> str:
+    """How a destination is called."""
     return "standard output" if destination == "-" else destination

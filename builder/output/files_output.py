@@ -40,10 +40,10 @@ def write_files_tar(view: View, out: str | int, *, mtime: int | None) -> None:
     Every time is `mtime`, or what it is there.
     """
     if isinstance(out, int):
-        write_layer(_entries(view, mtime), out)
+        write_layer(entries(view, mtime), out)
     else:
         with new_file(out) as fd:
-            write_layer(_entries(view, mtime), fd)
+            write_layer(entries(view, mtime), fd)
 
 
 def write_files(view: View, directory: str, *, mtime: int, owners: bool) -> tuple[bytes, ...]:
@@ -54,7 +54,7 @@ def write_files(view: View, directory: str, *, mtime: int, owners: bool) -> tupl
     """
     os.makedirs(directory, exist_ok=True)
     with _Writer(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), owners) as writer:
-        for entry in _entries(view, mtime):
+        for entry in entries(view, mtime):
             writer.put(entry)
         return tuple(writer.left_out)
 
@@ -68,7 +68,8 @@ def has_own_owners() -> bool:
     return bool(ranges) and ranges[0][:2] == (0, 0) and ranges[0][2] >= 1 << 31
 
 
-def _entries(view: View, mtime: int | None) -> Iterator[Entry]:
+def entries(view: View, mtime: int | None) -> Iterator[Entry]:
+    """All that `view` shows but the root itself, with that time, or as it is there."""
     for entry in view.walk(b""):
         if entry.path:
             yield entry if mtime is None else replace(entry, mtime=mtime)

@@ -58,16 +58,22 @@ class ImageOutput:
 
 @dataclass(frozen=True, slots=True)
 class LocalOutput:
-    """The image's files in the directory `destination`."""
+    """The image's files in the directory `destination`.
+
+    With `split` in a folder named after the platform; as buildx has it, without a word on it
+    where there are several platforms.
+    """
 
     destination: str
+    split: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TarOutput:
-    """The image's files in a tar at `destination`; `-` is standard output."""
+    """The image's files in a tar at `destination`; `-` is standard output. `split` as above."""
 
     destination: str
+    split: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,6 @@ _NOTHING_SAID = CompressionWords()
 # Options whose usual value is what is done anyway: any other would change the result.
 _FIXED = {
     "oci-mediatypes": (True, "media types are always OCI's"),
-    "platform-split": (False, "there is one platform"),
     "store": (True, "the store keeps every image"),
 }
 
@@ -136,9 +141,9 @@ def parse_output(text: str, words: CompressionWords = _NOTHING_SAID) -> Output:
                 f"--output type=local,mode={options['mode']} is not supported",
                 hint="remove what is in the directory before the build",
             )
-        return LocalOutput(destination)
+        return LocalOutput(destination, _split(options))
     if kind == "tar":
-        return TarOutput(destination)
+        return TarOutput(destination, _split(options))
     return _archive(kind, destination, options, annotations, words)
 
 
@@ -261,6 +266,11 @@ def _archive(
         names=_names(options),
         annotations=annotations,
     )
+
+
+def _split(options: dict[str, str]) -> bool | None:
+    text = options.get("platform-split")
+    return None if text is None else _switch("platform-split", text)
 
 
 def _names(options: dict[str, str]) -> tuple[str, ...]:

@@ -19,13 +19,15 @@ from runtime.image.store.store import Store
 class Result:
     """A build's result: the image, its names, and the manifest it was last written with.
 
-    `bases` are the images it stands on that came from registries, with their digests there.
+    `bases` are the images it stands on that came from registries, with their digests there. Of a
+    build for several platforms `image_id` is that of their index, if one was written.
     """
 
     image_id: Digest
     names: tuple[Reference, ...]
     manifest: Descriptor | None = None
     bases: tuple[tuple[str, Digest], ...] = ()
+    has_platforms: bool = False
 
 
 def name_image(store: Store, image_id: Digest, names: Sequence[Reference], emit: Emit) -> None:
@@ -41,10 +43,9 @@ def metadata(result: Result) -> dict[str, Any]:
     The image's digest is its manifest's where one was written, else its config's, as Docker's
     own store has it.
     """
-    told: dict[str, Any] = {
-        "containerimage.config.digest": result.image_id,
-        "containerimage.digest": result.image_id,
-    }
+    told: dict[str, Any] = {"containerimage.digest": result.image_id}
+    if not result.has_platforms:
+        told["containerimage.config.digest"] = result.image_id
     if result.manifest is not None:
         told["containerimage.digest"] = result.manifest.digest
         told["containerimage.descriptor"] = result.manifest.to_json()

@@ -55,8 +55,8 @@ class Handler:
         return all(a & m == b & m for a, b, m in zip(part, self.magic, mask, strict=True))
 
 
-def parse_platform(values: Iterable[str]) -> Platform | None:
-    """The platform of `--platform`, `None` where it was not given; `OptionError` for several."""
+def parse_platforms(values: Iterable[str]) -> tuple[Platform, ...]:
+    """The platforms of `--platform`, each once; none where it was not given; `OptionError`."""
     own = default_platform()
     wanted: dict[Platform, None] = {}
     for value in values:
@@ -65,15 +65,10 @@ def parse_platform(values: Iterable[str]) -> Platform | None:
                 wanted[own if text == "local" else Platform.parse(text)] = None
             except InvalidPlatform as error:
                 raise OptionError(f"--platform: {error.message}") from error
-    if len(wanted) > 1:
-        raise OptionError(
-            "several platforms at once are not supported yet: " + ", ".join(map(str, wanted)),
-            hint="build them one after the other, each with a name of its own",
-        )
     for platform in wanted:
         if platform.os != "linux":
             raise OptionError(f"--platform {platform}: only images for linux can be built")
-    return next(iter(wanted), None)
+    return tuple(wanted)
 
 
 def runs_here(platform: Platform, own: Platform) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from builder.errors import OptionError
-from builder.output.annotations import Annotation, annotated, parse_annotation
+from builder.output.annotations import Annotation, Target, annotated, parse_annotation
 from builder.output.export import check_outputs
 from builder.output.outputs import (
     ArchiveOutput,
@@ -22,6 +22,7 @@ from builder.output.result import Result, metadata
 from runtime.image.digest import Digest
 from runtime.image.layer.recipe import GZIP, UNCOMPRESSED, ZSTD, Compression, Recipe
 from runtime.image.manifest import Descriptor
+from runtime.image.platform import Platform
 from runtime.image.reference import Reference
 
 OCI = ArchiveOutput(format="oci", destination="f.tar")
@@ -34,7 +35,7 @@ OCI = ArchiveOutput(format="oci", destination="f.tar")
         ("./a/b", LocalOutput("./a/b")),
         ("-", TarOutput("-")),
         ("type=local,dest=out", LocalOutput("out")),
-        ("type=local,dest=out,mode=copy,platform-split=false", LocalOutput("out")),
+        ("type=local,dest=out,mode=copy,platform-split=false", LocalOutput("out", False)),
         ("type=tar,dest=f.tar", TarOutput("f.tar")),
         ("type=tar,dest=-", TarOutput("-")),
         ("type=oci,dest=f.tar", OCI),
@@ -51,8 +52,8 @@ OCI = ArchiveOutput(format="oci", destination="f.tar")
                 format="oci",
                 destination="f.tar",
                 annotations=(
-                    Annotation(("manifest",), "a", "b"),
-                    Annotation(("index",), "c", "d"),
+                    Annotation((Target("manifest"),), "a", "b"),
+                    Annotation((Target("index"),), "c", "d"),
                 ),
             ),
         ),
@@ -79,7 +80,6 @@ def test_outputs(text: str, output: Output) -> None:
         ("type=local", "needs dest=DIR"),
         ("type=local,dest=-", "needs a directory"),
         ("type=local,dest=x,mode=delete", "mode=delete is not supported"),
-        ("type=local,dest=x,platform-split=true", "there is one platform"),
         ("type=oci,dest=-,tar=false", "tar=false needs a directory"),
         ("type=oci,dest=x,compression=lzma", "unknown compression 'lzma'"),
         ("type=oci,dest=x,compression=estargz", "eStargz layers are read, but not written"),
@@ -130,11 +130,13 @@ def test_annotations_go_where_they_say() -> None:
         parse_annotation("manifest-descriptor:c=x=y"),
         parse_annotation("org.example:d=4"),
         parse_annotation("a=9"),
+        parse_annotation("manifest[linux/arm64]:e=5"),
     ]
-    found = annotated(given)
+    found = annotated(given, Platform("linux", "amd64"))
     assert found.manifest == (("a", "9"), ("b", "2"), ("org.example:d", "4"))
     assert found.index == (("b", "2"),)
     assert found.descriptor == (("c", "x=y"),)
+    assert ("e", "5") in annotated(given, Platform("linux", "arm64")).manifest
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,8 @@ def test_annotations_go_where_they_say() -> None:
         ("=a", "invalid annotation '=a'"),
         ("nosuch:a=b", "unknown annotation type"),
         ("index-descriptor:a=b", "has one index"),
-        ("manifest[linux/arm64]:a=b", "one of several platforms"),
+        ("manifest[a/b/c/d]:a=b", "--annotation"),
+        ("index[linux/arm64]:a=b", "not of one platform"),
     ],
 )
 def test_annotations_that_cannot_be(text: str, message: str) -> None:

@@ -12,7 +12,7 @@ from builder.commands.values import host_address
 from builder.errors import OptionError, PlanError
 from builder.execution.ulimits import merged_limits, parse_ulimit
 from builder.plan.build_plan import FoundImage, PlanOptions, plan
-from builder.plan.platforms import check_runnable, handlers, parse_platform
+from builder.plan.platforms import check_runnable, handlers, parse_platforms
 from builder.plan.steps import ImageBase, Plan, RunStep
 from runtime.image.digest import Digest
 from runtime.image.errors import ImageNotFound
@@ -51,17 +51,16 @@ def planned(text: str, platform: Platform = ARM64, build: Platform = AMD64) -> P
     return plan(grammar.parse(text), options, Known(IMAGES))
 
 
-def test_one_platform_is_taken() -> None:
-    assert parse_platform(()) is None
-    assert parse_platform(("arm64",)) == ARM64
-    assert parse_platform(("linux/aarch64", "linux/arm64/v8")) == ARM64
-    assert parse_platform(("local",)) == default_platform()
-    with pytest.raises(OptionError, match="several platforms at once"):
-        parse_platform(("linux/amd64,linux/arm64",))
+def test_platforms_are_taken_once() -> None:
+    assert parse_platforms(()) == ()
+    assert parse_platforms(("arm64",)) == (ARM64,)
+    assert parse_platforms(("linux/aarch64", "linux/arm64/v8")) == (ARM64,)
+    assert parse_platforms(("local",)) == (default_platform(),)
+    assert parse_platforms(("linux/arm64,linux/riscv64",)) == (ARM64, Platform("linux", "riscv64"))
     with pytest.raises(OptionError, match="only images for linux"):
-        parse_platform(("windows/amd64",))
+        parse_platforms(("windows/amd64",))
     with pytest.raises(OptionError, match="--platform"):
-        parse_platform(("a/b/c/d",))
+        parse_platforms(("a/b/c/d",))
 
 
 def test_what_suits_what() -> None:

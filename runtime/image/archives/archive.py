@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from runtime.image.archives.layout import ANNOTATION_NAME, INDEX, blob_path
-from runtime.image.archives.outgoing import Format, Outgoing, Parts, make_parts
+from runtime.image.archives.outgoing import Format, Outgoing, Parts, Together, make_parts
 from runtime.image.errors import ArchiveError
 from runtime.image.layer.entry import Entry, Kind
 from runtime.image.layer.recipe import GZIP, Recipe
@@ -29,20 +29,21 @@ def write_archive(
     *,
     recipe: Recipe = GZIP,
     format: Format = "oci",
+    together: Together | None = None,
 ) -> tuple[Descriptor, ...]:
-    """Write images as a tar; returns the descriptors of their manifests.
+    """Write images as a tar; returns the descriptors of their manifests, or of their own index.
 
     To a path, which then holds the whole archive or what it held before; or to a descriptor, of
     which the caller throws away what was written if this fails. What the images share is written
     once. `ArchiveError` where Docker could not read what is asked for.
     """
-    parts = make_parts(store, images, recipe, format)
+    parts = make_parts(store, images, recipe, format, together)
     if isinstance(out, int):
         _write_tar(store, parts, out)
     else:
         with new_file(out) as fd:
             _write_tar(store, parts, fd)
-    return parts.manifests
+    return parts.manifests if parts.top is None else (parts.top,)
 
 
 def write_layout(
@@ -52,6 +53,7 @@ def write_layout(
     *,
     recipe: Recipe = GZIP,
     format: Format = "oci",
+    together: Together | None = None,
 ) -> tuple[Descriptor, ...]:
     """Write images as a directory, or add them to the layout that is there.
 
@@ -59,7 +61,7 @@ def write_layout(
     so on failure the layout holds what it held before. `ArchiveError` for a directory that holds
     something else.
     """
-    parts = make_parts(store, images, recipe, format)
+    parts = make_parts(store, images, recipe, format, together)
     blobs = os.path.join(directory, "blobs", "sha256")
     index = _merged(_read_index(directory), parts.index)
     os.makedirs(blobs, exist_ok=True)
@@ -72,7 +74,7 @@ def write_layout(
     for name in sorted(documents, key=lambda name: (name == INDEX, name)):
         with new_file(os.path.join(directory, name)) as fd:
             write_all(fd, documents[name])
-    return parts.manifests
+    return parts.manifests if parts.top is None else (parts.top,)
 
 
 def _write_tar(store: Store, parts: Parts, fd: int) -> None:

@@ -67,20 +67,39 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Together:
+    """That images, each for a platform of its own, go by the same names: those of their index."""
+
+    names: Sequence[Reference] = ()
+    annotations: Annotations = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What an archive is made of: documents by path, and layers that are in the store.
 
-    `manifests` are those of the images, in their order.
+    `manifests` are those of the images, in their order; `top` is their own index, if they have
+    one.
     """
 
     manifests: tuple[Descriptor, ...]
+    top: Descriptor | None
     index: Index
     documents: dict[str, bytes]
     layers: tuple[Descriptor, ...]
 
 
-def make_parts(store: Store, images: Sequence[Outgoing], recipe: Recipe, format: Format) -> Parts:
-    """Compress what is not yet, and describe it; `ArchiveError` for what Docker could not read."""
+def make_parts(
+    store: Store,
+    images: Sequence[Outgoing],
+    recipe: Recipe,
+    format: Format,
+    together: Together | None = None,
+) -> Parts:
+    """Compress what is not yet, and describe it; `ArchiveError` for what Docker could not read.
+
+    Of images that go together Docker's `manifest.json` has the first: it can hold but one.
+    """
     if format == "docker" and recipe.compression is Compression.ZSTD:
         raise ArchiveError(
             "Docker cannot load an archive whose layers are compressed with zstd",
@@ -93,16 +112,24 @@ def make_parts(store: Store, images: Sequence[Outgoing], recipe: Recipe, format:
     docker: list[Json] = []
     for each in images:
         own = tuple(layers[diff_id] for diff_id in each.image.config.diff_ids)
-        manifest, described = _manifest(each, own, documents)
+        manifest, described = _manifest(each, own, documents, together)
         manifests.append(manifest)
         listed += described
-        docker.append(_docker_line(each.image.id, own, _tagged(each)))
-    index = Index(manifests=tuple(listed), annotations=_of_indexes(images))
+        if together is None:
+            docker.append(_docker_line(each.image.id, own, _tagged(each.names)))
+        elif not docker:
+            docker.append(_docker_line(each.image.id, own, _tagged(together.names)))
+    index = Index(manifests=tuple(listed), annotations=_of_indexes(images, together))
+    top = None
+    if together is not None:
+        top = _put_index(index, documents)
+        index = Index(manifests=tuple(_described(top, _tagged(together.names))))
     documents[INDEX] = index.to_bytes()
     documents["manifest.json"] = json_bytes.canonical(docker)
     unique = {layer.digest: layer for layer in layers.values()}
     return Parts(
         manifests=tuple(manifests),
+        top=top,
         index=index,
         documents=documents,
         layers=tuple(unique.values()),
@@ -110,7 +137,10 @@ def make_parts(store: Store, images: Sequence[Outgoing], recipe: Recipe, format:
 
 
 def _manifest(
-    outgoing: Outgoing, layers: tuple[Descriptor, ...], documents: dict[str, bytes]
+    outgoing: Outgoing,
+    layers: tuple[Descriptor, ...],
+    documents: dict[str, bytes],
+    together: Together | None,
 ) -> tuple[Descriptor, list[Descriptor]]:
     """Write the documents of one image; its manifest, and what the index is to list."""
     image = outgoing.image
@@ -128,23 +158,34 @@ def _manifest(
     )
     documents[blob_path(image.id)] = image.document
     documents[blob_path(manifest.digest)] = document
-    names = _tagged(outgoing)
+    names = _tagged(outgoing.names if together is None else together.names)
     urls = [image_url(name, image.config.platform) for name in names]
     attached = attach(outgoing.attestations, manifest, urls, outgoing.attestation_form)
     for each in attached:
         documents.update({blob_path(sha256(data)): data for data in each.documents})
     beside = [each.descriptor for each in attached]
+    if together is not None:
+        return manifest, [manifest, *beside]
     top = manifest
     if beside and outgoing.attestation_form == "index":
-        inner = Index(manifests=(manifest, *beside)).to_bytes()
-        documents[blob_path(sha256(inner))] = inner
-        top = Descriptor(media_type=MEDIA_TYPE_INDEX, digest=sha256(inner), size=len(inner))
+        top = _put_index(Index(manifests=(manifest, *beside)), documents)
         beside = []
-    return manifest, [*([_named(top, name) for name in names] or [top]), *beside]
+    return manifest, [*_described(top, names), *beside]
 
 
-def _tagged(outgoing: Outgoing) -> list[Reference]:
-    return [name for name in outgoing.names if name.tag is not None]
+def _put_index(index: Index, documents: dict[str, bytes]) -> Descriptor:
+    data = index.to_bytes()
+    documents[blob_path(sha256(data))] = data
+    return Descriptor(media_type=MEDIA_TYPE_INDEX, digest=sha256(data), size=len(data))
+
+
+def _described(top: Descriptor, names: Sequence[Reference]) -> list[Descriptor]:
+    """How the index at the top lists it: once under each name."""
+    return [_named(top, name) for name in names] or [top]
+
+
+def _tagged(names: Sequence[Reference]) -> list[Reference]:
+    return [name for name in names if name.tag is not None]
 
 
 def _compressed(
@@ -177,8 +218,8 @@ def _docker_line(
     }
 
 
-def _of_indexes(images: Sequence[Outgoing]) -> Annotations:
-    found: dict[str, str] = {}
+def _of_indexes(images: Sequence[Outgoing], together: Together | None) -> Annotations:
+    found = dict(together.annotations) if together is not None else {}
     for each in images:
         found.update(each.annotations.index)
     return tuple(sorted(found.items()))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from runtime.image.digest import sha256
-from runtime.image.manifest import MEDIA_TYPE_INDEX, Descriptor, Index
+from runtime.image.manifest import MEDIA_TYPE_INDEX, Annotations, Descriptor, Index
 from runtime.image.reference import Reference
 from runtime.image.registry.client import Document, RepositoryClient
 from runtime.image.registry.endpoints import endpoint
@@ -17,18 +18,44 @@ from runtime.image.store.remotes import StoredManifest
 from runtime.image.store.store import Store
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexOptions:
+    """How images are sent under one name: `of` says it of each, in the images' order.
+
+    `descriptors` are annotations of their descriptors in the index. `by_digest`: the index gets
+    no tag. `sent` is told of each image's manifest when it is there.
+    """
+
+    of: Sequence[PushOptions]
+    descriptors: Sequence[Annotations]
+    annotations: Annotations = ()
+    by_digest: bool = False
+    sent: Callable[[Session, Image, Descriptor], None] = lambda *_: None
+
+
 def push_index(
-    store: Store, session: Session, images: Sequence[Image], name: Reference
+    store: Store,
+    session: Session,
+    images: Sequence[Image],
+    name: Reference,
+    options: IndexOptions | None = None,
 ) -> Descriptor:
     """Send images to a repository and give their index the name; the index's descriptor.
 
     The images come first, under their digests: on an error the name means what it did before.
     """
-    sent = [push(store, session, image, name, PushOptions(by_digest=True)) for image in images]
-    data = Index(manifests=tuple(sent)).to_bytes()
+    if options is None:
+        options = IndexOptions(of=[PushOptions()] * len(images), descriptors=[()] * len(images))
+    manifests: list[Descriptor] = []
+    for image, wanted, said in zip(images, options.of, options.descriptors, strict=True):
+        manifest = push(store, session, image, name, replace(wanted, by_digest=True))
+        options.sent(session, image, manifest)
+        manifests.append(replace(manifest, annotations=said))
+    data = Index(manifests=tuple(manifests), annotations=options.annotations).to_bytes()
     document = Document(media_type=MEDIA_TYPE_INDEX, data=data, digest=sha256(data))
     place = endpoint(name.domain, name.path, session.registries)
-    RepositoryClient(session, place).put_manifest(name.tag or "", document)
+    tag = document.digest if options.by_digest else name.tag or ""
+    RepositoryClient(session, place).put_manifest(tag, document)
     for image in images:
         store.remotes.put_digest(image.id, name.repository, document.digest)
     return Descriptor(media_type=MEDIA_TYPE_INDEX, digest=document.digest, size=len(data))

@@ -39,7 +39,8 @@ class ReferenceChecks:
     def _orphans(self) -> list[Fault]:
         """Rows that refer to rows which are not there."""
         found = []
-        for table, column in (("image_layers", "image"), ("names", "image"), ("replays", "image")):
+        tables = ("image_layers", "names", "list_images", "replays")
+        for table, column in ((table, "image") for table in tables):
             orphans = f"FROM {table} WHERE {column} NOT IN (SELECT id FROM images)"
             for (value,) in self._database.rows(f"SELECT DISTINCT {column} {orphans}"):
                 delete = self._deleting(f"DELETE {orphans} AND {column} = ?", value)

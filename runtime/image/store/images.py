@@ -158,7 +158,13 @@ class Images:
         gone = names if name is None else (name,)
         for each in gone:
             self._database.execute("DELETE FROM names WHERE name = ?", (row_name(each),))
-        if len(gone) < len(names):
+            # A list of that name is what a build of several platforms made: it goes, too.
+            self._database.execute(
+                "DELETE FROM lists WHERE name = ?1 AND EXISTS"
+                " (SELECT 1 FROM list_images WHERE list = ?1 AND image = ?2)",
+                (row_name(each), image_id),
+            )
+        if len(gone) < len(names) or self._is_listed(image_id):
             return Untagged(names=gone, image=None, layers=())
         layers = self._database.rows(
             "SELECT DISTINCT diff_id FROM image_layers WHERE image = ?", (image_id,)
@@ -166,6 +172,11 @@ class Images:
         self._database.execute("DELETE FROM images WHERE id = ?", (image_id,))
         return Untagged(
             names=gone, image=image_id, layers=tuple(DiffID(str(row[0])) for row in layers)
+        )
+
+    def _is_listed(self, image_id: Digest) -> bool:
+        return (
+            self._database.row("SELECT 1 FROM list_images WHERE image = ?", (image_id,)) is not None
         )
 
     def _load(self, image_id: Digest) -> Image:

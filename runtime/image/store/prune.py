@@ -211,9 +211,11 @@ class _Pruning:
             with database.transaction():
                 if request.everything:
                     database.execute("DELETE FROM names WHERE image = ?", (image.id,))
+                    database.execute("DELETE FROM list_images WHERE image = ?", (image.id,))
                 if not database.execute(
                     "DELETE FROM images WHERE id = ? AND NOT EXISTS"
-                    " (SELECT 1 FROM names WHERE image = id)",
+                    " (SELECT 1 FROM names WHERE image = id UNION"
+                    " SELECT 1 FROM list_images WHERE image = id)",
                     (image.id,),
                 ):
                     return Reason.NAMED

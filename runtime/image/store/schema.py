@@ -149,4 +149,22 @@ CREATE TABLE attestations (
 ) STRICT;
 """
 
-STEPS: Final = (_FIRST, _REPLAYS, _USAGE, _REGISTRIES, _BUILDS, _ATTESTATIONS)
+_LISTS: Final = """
+CREATE TABLE lists (
+    name TEXT PRIMARY KEY            -- domain/path:tag
+) STRICT, WITHOUT ROWID;
+CREATE TABLE list_images (
+    list TEXT NOT NULL REFERENCES lists ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    image TEXT NOT NULL REFERENCES images ON DELETE CASCADE,
+    PRIMARY KEY (list, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX lists_of_image ON list_images (image);
+INSERT INTO lists SELECT key FROM memos WHERE kind = 'manifest list';
+INSERT INTO list_images SELECT memos.key, each.key, each.value
+    FROM memos, json_each(CAST(memos.value AS TEXT)) AS each
+    WHERE memos.kind = 'manifest list' AND each.value IN (SELECT id FROM images);
+DELETE FROM memos WHERE kind = 'manifest list';
+"""
+
+STEPS: Final = (_FIRST, _REPLAYS, _USAGE, _REGISTRIES, _BUILDS, _ATTESTATIONS, _LISTS)

@@ -30,6 +30,7 @@ from runtime.image.store.database import Database
 from runtime.image.store.holds import Holds
 from runtime.image.store.images import Image, Images
 from runtime.image.store.layers import ArrivedBlob, Layers
+from runtime.image.store.lists import Lists
 from runtime.image.store.locks import LockFile
 from runtime.image.store.partial import PartialBlob, partial_blob, sweep_partial
 from runtime.image.store.parts import Parts
@@ -97,6 +98,7 @@ class Store:
         self.remotes = Remotes(self._database)
         self.builds = Builds(self._database)
         self.statements = Statements(self._database)
+        self.lists = Lists(self._database)
         try:
             self._use.share(LOCK_USE)
             # A process was killed; it may have left more than that. So may we, if we are killed

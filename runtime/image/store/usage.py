@@ -211,7 +211,10 @@ def _memos(database: Database, kind: str) -> dict[str, str]:
 
 def survey_images(database: Database) -> tuple[ImageUsage, ...]:
     """Every image, in the order of their IDs."""
-    names = _grouped(database, "SELECT image, name FROM names ORDER BY name")
+    names = _grouped(
+        database,
+        "SELECT image, name FROM names UNION SELECT image, list FROM list_images ORDER BY name",
+    )
     layers = _grouped(database, "SELECT image, diff_id FROM image_layers ORDER BY position")
     return tuple(
         ImageUsage(
