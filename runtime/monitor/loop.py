@@ -50,10 +50,10 @@ class Loop:
         now = time.monotonic()
         first = min((due for due, _ in self._timers.values()), default=None)
         wait = None if first is None else max(0.0, first - now) * 1000 + 1
-        for fd, events in self._poll.poll(wait):
-            # What is done for one may be the end of another.
-            watched = self._watched.get(fd)
-            if watched is not None:
+        ready = [(fd, events, self._watched.get(fd)) for fd, events in self._poll.poll(wait)]
+        for fd, events, watched in ready:
+            # What is done for one may be the end of another, and its number be given again.
+            if watched is not None and self._watched.get(fd) is watched:
                 watched[1](events)
         now = time.monotonic()
         for number in [n for n, (due, _) in self._timers.items() if due <= now]:
