@@ -25,6 +25,7 @@ from builder.version import installed_version
 _COMMANDS = {
     "attach": "builder.commands.container_attach",
     "build": "builder.commands.build",
+    "bundle": "builder.commands.bundle",
     "context": "builder.commands.context",
     "create": "builder.commands.container_run",
     "df": "builder.commands.df",

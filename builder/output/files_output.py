@@ -46,9 +46,12 @@ def write_files_tar(view: View, out: str | int, *, mtime: int | None) -> None:
             write_layer(entries(view, mtime), fd)
 
 
-def write_files(view: View, directory: str, *, mtime: int, owners: bool) -> tuple[bytes, ...]:
+def write_files(
+    view: View, directory: str, *, mtime: int | None, owners: bool
+) -> tuple[bytes, ...]:
     """Write what `view` shows below `directory`, which is made if it is missing.
 
+    Every time is `mtime`, or what it is there.
     With `owners` files get the image's owners, else all belong to who writes them. What cannot
     be made here (a device, without the right to) is left out: the answer has its paths.
     """

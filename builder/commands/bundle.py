@@ -1,0 +1,64 @@
+"""`lamina bundle`: a container for other runtimes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from builder.commands.container_image import available, image_options
+from builder.commands.container_options import container_options, spec_of
+from builder.commands.container_refused import RUN_REFUSED
+from builder.commands.opened import opened_store
+from builder.commands.refusals import refusing
+
+
+@click.command(
+    "bundle",
+    cls=refusing(RUN_REFUSED),
+    short_help="Write a container as a bundle for crun, runc and their like.",
+    context_settings={"allow_interspersed_args": True, "help_option_names": ["--help"]},
+)
+@click.argument("image")
+@click.argument("directory", metavar="DIRECTORY")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@container_options
+@image_options
+@click.pass_obj
+def bundle_command(root: str, /, directory: str, **options: Any) -> int:
+    """Write what `lamina run` would run as an OCI bundle to DIRECTORY: rootfs and config.json.
+
+    The options are those of `run`; an option of COMMAND's comes after `--`. The files in rootfs
+    are a copy and belong to who they belong to in the image; for a plain user that is the user's
+    subordinate IDs, and config.json maps them.
+    """
+    from builder.output.bundle import write_bundle
+    from runtime.containers.prepare import new_container, sandbox_of
+    from runtime.containers.remove import discard_held
+    from runtime.oci.config import VERSION
+
+    spec = spec_of(options, detached=False)
+    with opened_store(root) as store:
+        spec = replace(spec, image=available(store, options), remove=True)
+        with new_container(store, spec) as held:
+            container = held.container
+            try:
+                sandbox = sandbox_of(store, container)
+                left_out = write_bundle(
+                    os.path.abspath(directory),
+                    sandbox,
+                    store.view(container.description.diff_ids),
+                    made=os.path.join(container.folder, "made"),
+                    annotations={
+                        "org.opencontainers.image.id": container.description.image_id,
+                        **dict(container.spec.labels),
+                    },
+                )
+            finally:
+                discard_held(store, container.id)
+    for path in left_out:
+        click.echo(f"warning: {os.fsdecode(path)}: cannot be made without privileges", err=True)
+    click.echo(f"{directory}: config.json (OCI {VERSION}) and rootfs", err=True)
+    return 0

@@ -1,0 +1,223 @@
+"""A sandbox's description as an OCI runtime's config.json. Pure.
+
+https://github.com/opencontainers/runtime-spec/blob/main/config.md is the form. What is said is
+what `runtime.sandbox` does itself, so that crun and runc make the same container of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from runtime.errors import InvalidContainer
+from runtime.oci.seccomp_profile import default_profile
+from runtime.sandbox.capabilities import capability_names
+from runtime.sandbox.spec import BindMount, Mount, SandboxSpec
+from runtime.user import Ids
+
+VERSION: Final = "1.0.2"
+"""Of the specification: what crun and runc of any distribution read."""
+
+_RLIMITS: Final = (
+    "CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS", "LOCKS",
+    "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME",
+)  # fmt: skip
+_UNLIMITED: Final = (1 << 64) - 1
+_SHM_SIZE: Final = 64 << 20
+_INERT: Final = ("nosuid", "noexec", "nodev")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdRange:
+    """IDs of a container's (`inside`) that are others outside, as many as `count`."""
+
+    inside: int
+    outside: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a config depends on besides the description.
+
+    root         of the container: a path, absolute or seen from the bundle
+    uid_mappings, gid_mappings  for a user namespace; none if there is to be none
+    cgroups      whether a runtime may make cgroups, and so say which devices can be used
+    annotations  for whoever reads the config
+    """
+
+    root: str = "rootfs"
+    uid_mappings: tuple[IdRange, ...] = ()
+    gid_mappings: tuple[IdRange, ...] = ()
+    cgroups: bool = True
+    annotations: Mapping[str, str] | None = None
+
+
+def oci_config(spec: SandboxSpec, ids: Ids, surroundings: Surroundings) -> dict[str, Any]:
+    """The config of a container; `ids` are those that `spec.user` means in its root.
+
+    `InvalidContainer` for what no config can say.
+    """
+    if spec.init:
+        raise InvalidContainer(
+            "--init is of lamina's own sandbox: no other runtime has it",
+            hint="use an image with an init of its own, such as tini",
+        )
+    document: dict[str, Any] = {
+        "ociVersion": VERSION,
+        "process": _process(spec, ids, surroundings),
+        "root": {
+            "path": surroundings.root,
+            "readonly": spec.read_only_root,
+        },
+        "hostname": spec.hostname,
+        "mounts": [*_standard_mounts(spec, surroundings), *map(_mount, _in_order(spec.mounts))],
+        "linux": _linux(spec, surroundings),
+    }
+    if surroundings.annotations:
+        document["annotations"] = dict(surroundings.annotations)
+    return document
+
+
+def _process(spec: SandboxSpec, ids: Ids, surroundings: Surroundings) -> dict[str, Any]:
+    names = list(capability_names(spec.capabilities))
+    has = names if ids.uid == 0 else []
+    env = dict(spec.env)
+    if not env.get("HOME"):
+        env["HOME"] = ids.home
+    process: dict[str, Any] = {
+        "terminal": spec.terminal,
+        "user": {
+            "uid": ids.uid,
+            "gid": ids.gid,
+            "additionalGids": list(_groups(ids, surroundings)),
+            "umask": spec.umask,
+        },
+        "args": list(spec.argv),
+        "env": [f"{name}={value}" for name, value in env.items()],
+        "cwd": spec.cwd,
+        "capabilities": {
+            "bounding": names,
+            "effective": has,
+            "permitted": has,
+            "inheritable": [],
+            "ambient": [],
+        },
+        "rlimits": [_rlimit(*limit) for limit in spec.rlimits],
+        "noNewPrivileges": spec.no_new_privileges,
+    }
+    if spec.terminal and all(spec.terminal_size):
+        rows, columns = spec.terminal_size
+        process["consoleSize"] = {"height": rows, "width": columns}
+    return process
+
+
+def _groups(ids: Ids, surroundings: Surroundings) -> tuple[int, ...]:
+    if surroundings.uid_mappings:
+        # Not the primary one again: runc takes no list that is not empty from a plain user.
+        return tuple(gid for gid in ids.groups if gid != ids.gid)
+    return ids.groups
+
+
+def _rlimit(resource: int, soft: int, hard: int) -> dict[str, Any]:
+    def value(limit: int) -> int:
+        return _UNLIMITED if limit == -1 else limit
+
+    name = f"RLIMIT_{_RLIMITS[resource]}"
+    return {"type": name, "soft": value(soft), "hard": value(hard)}
+
+
+def _linux(spec: SandboxSpec, surroundings: Surroundings) -> dict[str, Any]:
+    linux: dict[str, Any] = {
+        "namespaces": _namespaces(spec, surroundings),
+        "maskedPaths": list(spec.masked_paths),
+        "readonlyPaths": list(spec.read_only_paths),
+        "rootfsPropagation": "private",
+    }
+    if surroundings.cgroups:
+        # None but the few that every runtime adds.
+        linux["resources"] = {"devices": [{"allow": False, "access": "rwm"}]}
+    if spec.seccomp is not None:
+        linux["seccomp"] = default_profile(spec.capabilities)
+    if surroundings.uid_mappings:
+        linux["uidMappings"] = [_mapping(each) for each in surroundings.uid_mappings]
+        linux["gidMappings"] = [_mapping(each) for each in surroundings.gid_mappings]
+    return linux
+
+
+def _namespaces(spec: SandboxSpec, surroundings: Surroundings) -> list[dict[str, str]]:
+    kinds = ["mount", "pid", "ipc", "uts", "cgroup"]
+    if spec.network != "host":
+        kinds.append("network")
+    if surroundings.uid_mappings:
+        kinds.append("user")
+    return [{"type": kind} for kind in kinds]
+
+
+def _mapping(mapping: IdRange) -> dict[str, int]:
+    return {
+        "containerID": mapping.inside,
+        "hostID": mapping.outside,
+        "size": mapping.count,
+    }
+
+
+def _standard_mounts(spec: SandboxSpec, surroundings: Surroundings) -> list[dict[str, Any]]:
+    """What every container has, as `runtime.sandbox.root` makes it."""
+    size = _SHM_SIZE if spec.shm_size is None else spec.shm_size
+    terminals = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]
+    if _has_group(surroundings, 5):
+        terminals.append("gid=5")
+    return [
+        _new("proc", "/proc", *_INERT),
+        _new("tmpfs", "/dev", "nosuid", "strictatime", "mode=755", "size=64m"),
+        _new("devpts", "/dev/pts", *terminals),
+        _new("tmpfs", "/dev/shm", *_INERT, "mode=1777", f"size={size}", source="shm"),
+        _new("mqueue", "/dev/mqueue", *_INERT),
+        _sysfs(spec, surroundings),
+    ]
+
+
+def _sysfs(spec: SandboxSpec, surroundings: Surroundings) -> dict[str, Any]:
+    if spec.network == "host" and surroundings.uid_mappings:
+        # In a user namespace with the host's network there is no sysfs of one's own.
+        return _bound("/sys", "/sys", "rbind", *_INERT, "ro")
+    return _new("sysfs", "/sys", *_INERT, "ro")
+
+
+def _has_group(surroundings: Surroundings, gid: int) -> bool:
+    """Whether there is such a group in the container."""
+    mappings = surroundings.gid_mappings
+    return not mappings or any(m.inside <= gid < m.inside + m.count for m in mappings)
+
+
+def _in_order(mounts: Sequence[Mount]) -> list[Mount]:
+    """What is above comes first."""
+    return sorted(mounts, key=lambda mount: mount.target.count("/"))
+
+
+def _mount(mount: Mount) -> dict[str, Any]:
+    if isinstance(mount, BindMount):
+        kind = "rbind" if mount.recursive else "bind"
+        options = [kind, "rprivate", "nodev", "ro" if mount.read_only else "rw"]
+        return _bound(mount.source, mount.target, *options)
+    options = ["nosuid", "nodev", f"mode={mount.mode:o}"]
+    if mount.no_exec:
+        options.append("noexec")
+    if mount.size is not None:
+        options.append(f"size={mount.size}")
+    return _new("tmpfs", mount.target, *options)
+
+
+def _new(kind: str, target: str, *options: str, source: str | None = None) -> dict[str, Any]:
+    return {
+        "destination": target,
+        "type": kind,
+        "source": source or kind,
+        "options": list(options),
+    }
+
+
+def _bound(source: str, target: str, *options: str) -> dict[str, Any]:
+    return {"destination": target, "type": "bind", "source": source, "options": list(options)}

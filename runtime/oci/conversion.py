@@ -1,0 +1,51 @@
+"""What a config needs to be told of this machine and of a container's root."""
+
+from __future__ import annotations
+
+import os
+import resource
+from dataclasses import replace
+
+from runtime.image.layer.view import View
+from runtime.oci.config import IdRange
+from runtime.sandbox.spec import SandboxSpec
+from runtime.user import Ids, find_user
+
+_LARGEST_FILE = 8 << 20
+_WHOLE = 1 << 31
+
+
+def ids_in(view: View, user: str) -> Ids:
+    """The IDs of a `USER` in a root; `UserNotFound`."""
+    passwd, group = (view.read(path, _LARGEST_FILE) for path in (b"etc/passwd", b"etc/group"))
+    return find_user(passwd or b"", group or b"", user)
+
+
+def mapped_ids(kind: str) -> tuple[IdRange, ...]:
+    """How this process's user namespace maps `uid` or `gid`; none if it is the system's own."""
+    with open(f"/proc/self/{kind}_map", encoding="ascii") as file:
+        rows = [tuple(map(int, line.split())) for line in file]
+    if len(rows) == 1 and rows[0][:2] == (0, 0) and rows[0][2] >= _WHOLE:
+        return ()
+    return tuple(IdRange(inside=row[0], outside=row[1], count=row[2]) for row in rows)
+
+
+def within_limits(spec: SandboxSpec) -> SandboxSpec:
+    """The spec with limits that who has ours can set: no runtime cuts them down as we do."""
+    limits = []
+    for kind, soft, hard in spec.rlimits:
+        _, most = resource.getrlimit(kind)
+        if most != resource.RLIM_INFINITY and not _may_raise():
+            hard = most if hard == -1 else min(hard, most)
+            soft = hard if soft == -1 else min(soft, hard)
+        limits.append((kind, soft, hard))
+    return replace(spec, rlimits=tuple(limits))
+
+
+def _may_raise() -> bool:
+    """Whether this process has CAP_SYS_RESOURCE in the system's own user namespace."""
+    if os.geteuid() != 0 or mapped_ids("uid"):
+        return False
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        effective = next(line for line in file if line.startswith("CapEff:"))
+    return bool(int(effective.split()[1], 16) >> 24 & 1)
