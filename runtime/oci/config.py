@@ -13,7 +13,7 @@ from typing import Any, Final
 from runtime.errors import InvalidContainer
 from runtime.oci.seccomp_profile import default_profile
 from runtime.sandbox.capabilities import capability_names
-from runtime.sandbox.spec import BindMount, Mount, SandboxSpec
+from runtime.sandbox.spec import BindMount, Mount, SandboxSpec, TmpfsMount
 from runtime.user import Ids
 
 VERSION: Final = "1.0.2"
@@ -25,6 +25,11 @@ _RLIMITS: Final = (
 )  # fmt: skip
 _UNLIMITED: Final = (1 << 64) - 1
 _SHM_SIZE: Final = 64 << 20
+_ATTRIBUTES: Final = {
+    # MOUNT_ATTR_* of mount_setattr(2), as mount(8) calls them.
+    0x1: "ro", 0x2: "nosuid", 0x4: "nodev", 0x8: "noexec", 0x10: "noatime", 0x20: "strictatime",
+    0x80: "nodiratime", 0x200000: "nosymfollow",
+}  # fmt: skip
 _INERT: Final = ("nosuid", "noexec", "nodev")
 
 
@@ -199,15 +204,31 @@ def _in_order(mounts: Sequence[Mount]) -> list[Mount]:
 
 def _mount(mount: Mount) -> dict[str, Any]:
     if isinstance(mount, BindMount):
-        kind = "rbind" if mount.recursive else "bind"
-        options = [kind, "rprivate", "nodev", "ro" if mount.read_only else "rw"]
+        if mount.subpath:
+            raise InvalidContainer(
+                f"the mount of {mount.target}: a subpath cannot be given to another runtime, which"
+                " would follow links in it out of the volume",
+                hint="mount the whole volume, or run it with lamina's own sandbox",
+            )
+        kind, propagation = ("rbind", "r") if mount.recursive else ("bind", "")
+        propagation += "slave" if mount.slave else "private"
+        options = [kind, propagation, "nodev", "ro" if mount.read_only else "rw"]
         return _bound(mount.source, mount.target, *options)
-    options = ["nosuid", "nodev", f"mode={mount.mode:o}"]
+    return _new("tmpfs", mount.target, *_tmpfs_options(mount))
+
+
+def _tmpfs_options(mount: TmpfsMount) -> list[str]:
+    options = [name for bit, name in _ATTRIBUTES.items() if mount.attributes & bit]
+    options += ["nodev", f"mode={mount.mode:o}"]
+    if not mount.set_user_id:
+        options.append("nosuid")
     if mount.no_exec:
         options.append("noexec")
+    if mount.read_only:
+        options.append("ro")
     if mount.size is not None:
         options.append(f"size={mount.size}")
-    return _new("tmpfs", mount.target, *options)
+    return [*options, *mount.options]
 
 
 def _new(kind: str, target: str, *options: str, source: str | None = None) -> dict[str, Any]:
