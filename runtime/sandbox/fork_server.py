@@ -43,6 +43,8 @@ def main() -> None:
     # Collecting garbage would only copy pages that are shared with the containers.
     gc.disable()
     _Server(_socket.socket(fileno=socket_fd), parent_fd).serve()
+    # Taking an interpreter down takes a fifth of the time it took to bring it up.
+    os._exit(0)
 
 
 class _Server:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Final, Literal, NoReturn
 
 from runtime.errors import SandboxUnavailable
 from runtime.sandbox.syscalls import (
@@ -21,6 +20,10 @@ from runtime.sandbox.syscalls import (
     setns,
     unshare,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, Literal, NoReturn
 
 _FEWEST_IDS: Final = 65536
 _TOOLS_AT: Final = ("/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin")

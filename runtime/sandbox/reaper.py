@@ -7,11 +7,10 @@ own: no descriptors, and not to be traced.
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 
-from runtime.sandbox import syscalls
+from runtime.sandbox import foreign, syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +72,10 @@ def _rename() -> None:
     fields = os.read(fd, 4096).rpartition(b")")[2].split()
     os.close(fd)
     start, end = int(fields[45]), int(fields[46])
-    ctypes.memset(start, 0, end - start)
-    ctypes.memmove(start, _NAME, min(len(_NAME), end - start))
-    name = ctypes.create_string_buffer(_NAME)
-    syscalls.prctl(_PR_SET_NAME, ctypes.addressof(name))
+    library = foreign.CDLL(None, use_errno=True)
+    library.memset.argtypes = foreign.c_void_p, foreign.c_int, foreign.c_size_t
+    library.memset(start, 0, end - start)
+    library.memcpy.argtypes = foreign.c_void_p, foreign.c_char_p, foreign.c_size_t
+    library.memcpy(start, _NAME, min(len(_NAME), end - start))
+    library.prctl.argtypes = foreign.c_int, foreign.c_char_p
+    library.prctl(_PR_SET_NAME, _NAME)

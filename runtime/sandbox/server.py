@@ -13,10 +13,7 @@ import errno
 import marshal
 import os
 import sys
-import threading
-from contextlib import suppress
-from types import TracebackType
-from typing import Final
+from _thread import RLock, allocate_lock
 
 from runtime.errors import (
     CommandNotFound,
@@ -27,12 +24,15 @@ from runtime.errors import (
 )
 from runtime.sandbox.report import Report
 from runtime.sandbox.spawn import SOCKET_FD, spawn
-from runtime.sandbox.spec import EntrySpec, SandboxSpec
 from runtime.sandbox.wire import decode_failure, encode_order
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
+    from types import TracebackType
+    from typing import Final
+
+    from runtime.sandbox.spec import EntrySpec, SandboxSpec
 else:
     import _signal
 
@@ -51,7 +51,7 @@ class Process:
         # There may never have been one: it failed to enter the container.
         self._status: int | None = _NONE if pid == 0 else None
         # A signal's handler may want to kill while this very thread waits.
-        self._lock = threading.RLock()
+        self._lock = RLock()
 
     @property
     def pidfd(self) -> int:
@@ -75,8 +75,9 @@ class Process:
             try:
                 # Not holding the lock: others may want to send signals. One of them may also be
                 # faster, and then there is no such child.
-                with suppress(ChildProcessError):
-                    os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT)
+                os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT)
+            except ChildProcessError:
+                continue
             finally:
                 os.close(pidfd)
 
@@ -84,8 +85,10 @@ class Process:
         """Send it a signal; nothing happens if it has ended."""
         with self._lock:
             if self._status is None:
-                with suppress(ProcessLookupError):
+                try:
                     _signal.pidfd_send_signal(self._pidfd, signal)
+                except ProcessLookupError:
+                    return
 
 
 class SandboxServer:
@@ -97,7 +100,7 @@ class SandboxServer:
 
     def __init__(self, interpreter: str | None = None) -> None:
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._socket: _socket.socket | None = ours
         try:
             self._pid = spawn(
@@ -149,10 +152,28 @@ class SandboxServer:
             order = encode_order(spec)
         except ValueError as error:
             raise SetupFailed("read the specification", errno.EINVAL, str(error)) from error
-        report = Report(terminal=spec.terminal)
+        return self.start_order(
+            order,
+            (stdin_fd, stdout_fd, stderr_fd),
+            command=spec.argv[0],
+            terminal=spec.terminal,
+            target_fd=target_fd,
+        )
+
+    def start_order(
+        self,
+        order: bytes,
+        standard: tuple[int, int, int],
+        *,
+        command: str,
+        terminal: bool = False,
+        target_fd: int | None = None,
+    ) -> Process:
+        """As `start`, with the spec as `encode_order` gives it; `command` is its first word."""
+        report = Report(terminal=terminal)
         entered = (target_fd,) if target_fd is not None else ()
         try:
-            fds = (stdin_fd, stdout_fd, stderr_fd, report.write_fd, *entered)
+            fds = (*standard, report.write_fd, *entered)
             process = self._request(order, fds)
             report.sent()
             try:
@@ -167,7 +188,7 @@ class SandboxServer:
             process.wait()
             if process.terminal is not None:
                 os.close(process.terminal)
-            raise start_error(spec.argv[0], *decode_failure(failure))
+            raise start_error(command, *decode_failure(failure))
         return process
 
     def _request(self, order: bytes, fds: tuple[int, ...]) -> Process:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Final
 
 from runtime.errors import SandboxUnavailable
 from runtime.sandbox import mounts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 SOCKET_FD: Final = 3
 """Where the new process finds its connection to us."""

@@ -2,14 +2,15 @@
 
 One function per call, named as in section 2 of the manual; each raises `OSError` with the
 call's errno and, where there is one, its path. Nothing else is here. Descriptors that are
-returned are close-on-exec. Only `os` and `ctypes` are imported: the fork server needs this
-module, and starts in the time its imports take.
+returned are close-on-exec. Only `os` and the least of `ctypes` are imported: the fork server
+needs this module, and starts in the time its imports take.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
+
+from runtime.sandbox import foreign as ctypes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -147,12 +148,13 @@ class _CloneArguments(ctypes.Structure):
 
 
 # PyDLL keeps the GIL: between the hooks below no other thread may run.
-_syscall_with_gil: Final = ctypes.PyDLL(None, use_errno=True).syscall
+_with_gil: Final = ctypes.PyDLL(None, use_errno=True)
+_syscall_with_gil: Final = _with_gil.syscall
 _syscall_with_gil.restype = ctypes.c_long
 
 
 def _hook(name: str) -> Any:
-    function = getattr(ctypes.pythonapi, name)
+    function = getattr(_with_gil, name)
     function.restype = None
     return function
 
