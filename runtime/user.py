@@ -62,6 +62,16 @@ def find_user(passwd: bytes, group: bytes, spec: str) -> Ids:
     return Ids(uid, gid, tuple(groups), home)
 
 
+def with_groups(ids: Ids, group: bytes, wanted: tuple[str, ...]) -> Ids:
+    """The same user in more groups, by name or number. `UserNotFound` for a name nobody has."""
+    groups = list(ids.groups)
+    for each in wanted:
+        gid = _group_id(group, each)
+        if gid not in groups:
+            groups.append(gid)
+    return Ids(ids.uid, ids.gid, tuple(groups), ids.home)
+
+
 def find_owner(passwd: bytes, group: bytes, chown_spec: str) -> tuple[int, int]:
     """The uid and gid of `COPY --chown=user[:group]`.
 

@@ -160,7 +160,7 @@ class Monitor:
         report = Report(terminal=order.terminal)
         try:
             try:
-                pid, pidfd = clone_container(
+                pid, pidfd, helper = clone_container(
                     order,
                     streams.theirs,
                     report.write_fd,
@@ -171,12 +171,15 @@ class Monitor:
                 number = error.errno or 0
                 raise Refused("make namespaces", number, os.strerror(number).lower()) from error
             report.sent()
+            if helper:
+                os.waitpid(helper, 0)
             failure, terminal = report.read()
         finally:
             report.close()
         if failure:
-            os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-            os.close(pidfd)
+            if pidfd >= 0:
+                os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+                os.close(pidfd)
             if terminal is not None:
                 os.close(terminal)
             raise Refused(*decode_failure(failure))

@@ -23,7 +23,7 @@ from runtime.sandbox.reaper import fork_command
 from runtime.sandbox.root import Root
 from runtime.sandbox.terminal import take_terminal
 from runtime.sandbox.wire import encode_failure
-from runtime.user import find_user
+from runtime.user import find_user, with_groups
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ class Child:
         self._set_stage("set resource limits")
         _set_limits(order.rlimits)
         self._set_stage("find the user")
-        ids = find_user(_read(root_fd, b"/etc/passwd"), _read(root_fd, b"/etc/group"), order.user)
+        passwd, group = _read(root_fd, b"/etc/passwd"), _read(root_fd, b"/etc/group")
+        ids = with_groups(find_user(passwd, group, order.user), group, order.groups)
         self._environment = _environment(order, ids)
         self._set_stage(f"enter the working directory {os.fsdecode(order.cwd)}")
         _enter_directory(root_fd, order.cwd, ids if self.makes_directory else None)
@@ -111,8 +112,9 @@ class Child:
         root_fd = root.enter()
         forbid_imports()
         root.attach(root_fd)
-        self._set_stage("set the host name")
-        syscalls.sethostname(order.hostname)
+        if order.namespaces["uts"][0] == "new":
+            self._set_stage("set the host name")
+            syscalls.sethostname(order.hostname)
         if order.network == "none":
             self._set_stage("bring up the loopback interface")
             bring_up_loopback()

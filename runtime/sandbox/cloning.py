@@ -8,20 +8,14 @@ import os
 
 from runtime.sandbox import syscalls
 from runtime.sandbox.child import Child
+from runtime.sandbox.helper import clone_by_helper
+from runtime.sandbox.joining import join_namespaces, joins_any, new_kinds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from runtime.sandbox.wire import Order
-
-_NAMESPACES = (
-    syscalls.CLONE_NEWNS
-    | syscalls.CLONE_NEWPID
-    | syscalls.CLONE_NEWIPC
-    | syscalls.CLONE_NEWUTS
-    | syscalls.CLONE_NEWCGROUP
-)
 
 
 def last_capability() -> int:
@@ -41,19 +35,27 @@ def clone_container(
     *,
     flags: int = 0,
     exit_signal: int = 0,
-) -> tuple[int, int]:
-    """Clone a container's first process; its pid and pidfd.
+) -> tuple[int, int, int]:
+    """Clone a container's first process; its pid and pidfd, and the pid of a helper or 0.
 
     `standard` become its standard input, output and error; what fails is reported to
     `error_fd`, which is at its end when the command has been executed. `capability` is the
-    kernel's last one.
+    kernel's last one. A helper has to be waited for, too; see `clone_by_helper`.
     """
-    flags |= _NAMESPACES
-    if order.network == "none":
-        flags |= syscalls.CLONE_NEWNET
-    pid, pidfd = syscalls.clone3(flags, exit_signal)
+    kinds = new_kinds(order)
+    child = Child(order, error_fd, capability)
+    if joins_any(order):
+
+        def prepare(stage: Callable[[str], None]) -> int:
+            join_namespaces(order, stage)
+            return kinds
+
+        return clone_by_helper(
+            prepare, child.run, standard, error_fd, flags=flags, exit_signal=exit_signal
+        )
+    pid, pidfd = syscalls.clone3(flags | kinds, exit_signal)
     if pid == 0:
         for number, fd in enumerate(standard):
             os.dup2(fd, number)
-        Child(order, error_fd, capability).run()
-    return pid, pidfd
+        child.run()
+    return pid, pidfd, 0

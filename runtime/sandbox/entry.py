@@ -1,22 +1,16 @@
-"""Joining a container that runs: what happens between the clone and the command of `exec`.
-
-Two processes: the first enters the namespaces, and since only children of a process that enters
-a PID namespace are in it, the second becomes the command. Its parent is that of the first.
-"""
+"""Joining a container that runs: what happens between the clone and the command of `exec`."""
 
 from __future__ import annotations
 
 import os
-import sys
 
 from runtime.sandbox import syscalls
 from runtime.sandbox.child import Child, forbid_imports
-from runtime.sandbox.wire import encode_failure
+from runtime.sandbox.helper import clone_by_helper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import NoReturn
+    from collections.abc import Callable, Sequence
 
     from runtime.sandbox.wire import Order
 
@@ -53,39 +47,15 @@ def clone_into(
 ) -> tuple[int, int, int]:
     """Clone a process into the container of process `order.enter`, whose pidfd is `target_fd`.
 
-    Its pid and pidfd, and the pid of a helper that the parent has to wait for, too. If the
-    first two are 0 and -1, the helper has reported to `error_fd` why there is none.
+    Its pid and pidfd, and the pid of a helper; see `clone_by_helper`.
     """
-    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-    try:
-        helper, helper_fd = syscalls.clone3(flags, exit_signal)
-        if helper == 0:
-            for number, fd in enumerate(standard):
-                os.dup2(fd, number)
-            _help(order, target_fd, error_fd, capability, write_fd)
-        os.close(helper_fd)
-        os.close(write_fd)
-        write_fd = -1
-        answer = os.read(read_fd, 8)
-    finally:
-        os.close(read_fd)
-        if write_fd >= 0:
-            os.close(write_fd)
-    if not answer:
-        return 0, -1, helper
-    # Nobody has waited for it yet, so the ID is still its own.
-    pid = int.from_bytes(answer, sys.byteorder)
-    return pid, os.pidfd_open(pid), helper
 
-
-def _help(order: Order, target_fd: int, error_fd: int, capability: int, answer_fd: int) -> NoReturn:
-    stage = "enter the container"
-    try:
-        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    def prepare(stage: Callable[[str], None]) -> int:
+        stage("enter the container")
         kinds = _other_namespaces(order.enter)
-        stage = "join the container's cgroup"
+        stage("join the container's cgroup")
         _join_cgroups(order.enter)
-        stage = "enter the container"
+        stage("enter the container")
         forbid_imports()
         if kinds:
             syscalls.setns(target_fd, kinds)
@@ -93,16 +63,16 @@ def _help(order: Order, target_fd: int, error_fd: int, capability: int, answer_f
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
         os.chdir("/")
-        pid, _ = syscalls.clone3(syscalls.CLONE_PARENT, 0)
-        if pid == 0:
-            EnteringChild(order, error_fd, capability).run()
-        os.write(answer_fd, pid.to_bytes(8, sys.byteorder))
-    except OSError as error:
-        os.write(error_fd, encode_failure(stage, error.errno or 0, error.strerror or ""))
-    except BaseException as error:
-        os.write(error_fd, encode_failure(stage, 0, f"{type(error).__name__}: {error}"))
-    finally:
-        os._exit(0)
+        return 0
+
+    return clone_by_helper(
+        prepare,
+        EnteringChild(order, error_fd, capability).run,
+        standard,
+        error_fd,
+        flags=flags,
+        exit_signal=exit_signal,
+    )
 
 
 def _other_namespaces(pid: int) -> int:

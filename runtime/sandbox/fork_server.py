@@ -99,24 +99,24 @@ class _Server:
         try:
             # With CLONE_PARENT our parent is the container's, and waits for it; the exit signal
             # is then ours, so none may be given.
-            helper = 0
             flags = syscalls.CLONE_PARENT
             if order.enter:
                 pid, pidfd, helper = clone_into(
                     order, fds[5], standard, error_fd, self._last_capability, flags=flags
                 )
             else:
-                pid, pidfd = clone_container(
+                pid, pidfd, helper = clone_container(
                     order, standard, error_fd, self._last_capability, flags=flags
                 )
         except OSError as error:
             self._socket.sendmsg([marshal.dumps((0, error.errno, 0))])
         else:
-            answer = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pidfd.to_bytes(4, sys.byteorder))
             told = marshal.dumps((pid, 0, helper))
-            self._socket.sendmsg([told], [answer] if pid else [])
             if not pid:
+                self._socket.sendmsg([told])
                 return True
+            answer = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pidfd.to_bytes(4, sys.byteorder))
+            self._socket.sendmsg([told], [answer])
             if order.die_with_parent:
                 self._containers.add(pidfd)
                 self._poll.register(pidfd, select.POLLIN)

@@ -64,12 +64,14 @@ def bind(
     read_only: bool = False,
     recursive: bool = True,
     subpath: bytes = b"",
+    devices: bool = False,
 ) -> int:
     """What is at a path, once more; with what is mounted below it, unless not `recursive`.
 
     `subpath` is a path below the source that nothing leads out of: `OSError` (EXDEV) otherwise.
-    Device files in it are dead: where no cgroup says which devices a container may use, its
-    root could make one for any disk. Only a device that is itself the source is not.
+    Without `devices`, device files in it are dead: where no cgroup says which devices a
+    container may use, its root could make one for any disk. Only a device that is itself the
+    source is not.
     """
     below = AT_RECURSIVE if recursive else 0
     if subpath:
@@ -83,7 +85,7 @@ def bind(
     try:
         mode = os.fstat(fd).st_mode
         attributes = MOUNT_ATTR_RDONLY if read_only else 0
-        if not (stat.S_ISCHR(mode) or stat.S_ISBLK(mode)):
+        if not (devices or stat.S_ISCHR(mode) or stat.S_ISBLK(mode)):
             attributes |= MOUNT_ATTR_NODEV
         if attributes:
             mount_setattr(fd, b"", AT_EMPTY_PATH | below, attr_set=attributes)
@@ -99,27 +101,29 @@ def overlay(
     work: str | bytes | None,
     *,
     volatile: bool = False,
+    devices: bool = False,
 ) -> int:
     """The union of directories, the topmost first; changes go to `upper`.
 
     One that comes twice counts at its upper place, where it puts again all that the lower did:
     overlayfs refuses it twice. Without `upper` (and `work`) it is read-only. Marks of the
     overlay are always `user.*` attributes, as root too: so a tree means the same with and
-    without privileges. A single directory without `upper` is simply bound. Device files in it
-    are dead, as in `bind`. Needs a mount namespace that no other thread uses: kernels before
-    6.7 only make an overlay by mounting it somewhere.
+    without privileges. A single directory without `upper` is simply bound. Without `devices`,
+    device files in it are dead, as in `bind`. Needs a mount namespace that no other thread
+    uses: kernels before 6.7 only make an overlay by mounting it somewhere.
     """
     lower = tuple(dict.fromkeys(lower))
     if upper is None and len(lower) == 1:
-        return bind(lower[0], read_only=True, recursive=False)
+        return bind(lower[0], read_only=True, recursive=False, devices=devices)
+    attributes = 0 if devices else MOUNT_ATTR_NODEV
     with _Directories() as directories:
         names = [directories.name(path) for path in lower]
         options = _overlay_options(directories, upper, work, volatile)
-        fd = _new_overlay(names, options)
+        fd = _new_overlay(names, options, attributes)
         if fd is None:
             # What the mount hides, it hides for a moment, and from us only.
             place = lower[-1]
-            _mount_overlay(place, names, options)
+            _mount_overlay(place, names, options, 0 if devices else syscalls.MS_NODEV)
             fd = open_tree(AT_FDCWD, place, OPEN_TREE_CLONE)
             syscalls.umount2(place, MNT_DETACH)
     return fd
@@ -140,10 +144,10 @@ def mount_overlay(
         options = _overlay_options(directories, upper, work, volatile)
         if upper is None and len(lower) == 1:
             fd = bind(lower[0], read_only=True, recursive=False)
-        elif (new := _new_overlay(names, options)) is not None:
+        elif (new := _new_overlay(names, options, MOUNT_ATTR_NODEV)) is not None:
             fd = new
         else:
-            _mount_overlay(target, names, options)
+            _mount_overlay(target, names, options, syscalls.MS_NODEV)
             return
     try:
         move_mount(fd, b"", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH)
@@ -213,7 +217,9 @@ def _overlay_options(
     return options
 
 
-def _new_overlay(lower: list[str], options: list[tuple[str, str | None]]) -> int | None:
+def _new_overlay(
+    lower: list[str], options: list[tuple[str, str | None]], attributes: int
+) -> int | None:
     """A detached overlay; `None` if the kernel does not take its layers one by one."""
     context = fsopen("overlay")
     try:
@@ -230,17 +236,17 @@ def _new_overlay(lower: list[str], options: list[tuple[str, str | None]]) -> int
             command = FSCONFIG_SET_FLAG if value is None else FSCONFIG_SET_STRING
             fsconfig(context, command, key, value)
         fsconfig(context, FSCONFIG_CMD_CREATE)
-        return fsmount(context, MOUNT_ATTR_NODEV)
+        return fsmount(context, attributes)
     finally:
         os.close(context)
 
 
 def _mount_overlay(
-    target: str | bytes, lower: list[str], options: list[tuple[str, str | None]]
+    target: str | bytes, lower: list[str], options: list[tuple[str, str | None]], flags: int
 ) -> None:
     """For kernels whose mount options are one string of one page."""
     data = "lowerdir=" + ":".join(lower)
     data += "".join(f",{key}={value}" if value else f",{key}" for key, value in options)
     if len(data) >= _PAGE:
         raise OSError(errno.E2BIG, f"more layers than this kernel can mount: {len(lower)}")
-    syscalls.mount("overlay", target, "overlay", syscalls.MS_NODEV, data)
+    syscalls.mount("overlay", target, "overlay", flags, data)

@@ -13,6 +13,7 @@ import os
 import stat
 
 from runtime.sandbox import mounts
+from runtime.sandbox.devices import fill_dev
 from runtime.sandbox.mounts import open_in_root
 from runtime.sandbox.syscalls import (
     AT_EMPTY_PATH,
@@ -27,11 +28,14 @@ from runtime.sandbox.syscalls import (
     MS_PRIVATE,
     MS_REC,
     OPEN_TREE_CLONE,
+    RESOLVE_BENEATH,
     RESOLVE_NO_SYMLINKS,
+    RESOLVE_NO_XDEV,
     mount,
     mount_setattr,
     move_mount,
     open_tree,
+    openat2,
     pivot_root,
     umount2,
 )
@@ -42,18 +46,6 @@ if TYPE_CHECKING:
 
     from runtime.sandbox.wire import Order, WireMount
 
-_NODES = (
-    ("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9),
-    ("tty", 5, 0),
-)  # fmt: skip
-_LINKS = (
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
-    ("core", "/proc/kcore"),
-    ("ptmx", "pts/ptmx"),
-)
 _INERT = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NODEV
 _PATH = os.O_PATH | os.O_NOFOLLOW
 _FOLDER = _PATH | os.O_DIRECTORY
@@ -81,20 +73,21 @@ class Root:
         mount(None, "/", None, MS_REC | MS_PRIVATE)
         self._stage("make the overlay of the root")
         self._overlay = mounts.overlay(
-            order.lower, order.upper, order.work, volatile=order.volatile
+            order.lower,
+            order.upper,
+            order.work,
+            volatile=order.volatile,
+            devices=order.all_devices,
         )
         self._stage("make /proc")
-        self._add(b"/proc", mounts.filesystem("proc", _INERT))
+        proc = _procfs(own=order.namespaces["pid"][0] == "new")
+        self._add(b"/proc", proc)
+        for name, value in order.sysctls:
+            self._stage(f"set the kernel parameter {name.decode()}")
+            set_parameter(proc, name, value)
         self._stage("make /sys")
-        self._add(b"/sys", _sysfs())
-        self._stage("make /dev")
-        dev = mounts.filesystem("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, "mode=755,size=64m")
-        self._add(b"/dev", dev)
-        self._fill_dev(dev)
-        self._add(b"/dev/pts", _devpts())
-        size = f"mode=1777,size={order.shm_size}"
-        self._add(b"/dev/shm", mounts.filesystem("tmpfs", _INERT, size, source="shm"))
-        self._add(b"/dev/mqueue", mounts.filesystem("mqueue", _INERT))
+        self._add(b"/sys", _sysfs(read_only=not order.all_devices))
+        self._make_dev()
         self._stage("make what hides masked paths")
         self._null = _null_device()
         self._empty = mounts.filesystem("tmpfs", _INERT | MOUNT_ATTR_RDONLY, "size=0k,mode=755")
@@ -144,32 +137,25 @@ class Root:
     def _add(self, path: bytes, fd: int) -> None:
         self._standard.append((path, fd))
 
-    def _fill_dev(self, dev: int) -> None:
-        """What /dev holds, while it is still detached and nobody else's.
-
-        Devices are bound one by one from a file system that is mounted nowhere, so that no
-        others made in /dev work; in a user namespace, where none can be made, from the host's.
-        """
-        umask = os.umask(0)
-        nodes = mounts.filesystem("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, "size=64k")
-        try:
-            for name in ("pts", "shm", "mqueue"):
-                os.mkdir(name, 0o755, dir_fd=dev)
-            for name, target in _LINKS:
-                os.symlink(target, name, dir_fd=dev)
-            for name, major, minor in _NODES:
-                os.close(os.open(name, os.O_CREAT | os.O_WRONLY, 0o666, dir_fd=dev))
-                try:
-                    device = os.makedev(major, minor)
-                    os.mknod(name, stat.S_IFCHR | 0o666, device, dir_fd=nodes)
-                except PermissionError:
-                    fd = mounts.bind(f"/dev/{name}", recursive=False)
-                else:
-                    fd = open_tree(nodes, name, OPEN_TREE_CLONE)
-                self._devices.append((name, fd))
-        finally:
-            os.close(nodes)
-            os.umask(umask)
+    def _make_dev(self) -> None:
+        order = self._order
+        self._stage("make /dev")
+        attributes = MOUNT_ATTR_NOSUID | (0 if order.all_devices else MOUNT_ATTR_NODEV)
+        dev = mounts.filesystem("tmpfs", attributes, "mode=755,size=64m")
+        self._add(b"/dev", dev)
+        ipc = order.namespaces["ipc"][0]
+        shm = order.shm_size > 0
+        self._devices = fill_dev(dev, shm=shm, every=order.all_devices)
+        self._add(b"/dev/pts", _devpts())
+        if shm:
+            size = f"mode=1777,size={order.shm_size}"
+            if order.shm_fd >= 0:
+                self._add(b"/dev/shm", order.shm_fd)
+            elif ipc == "host":
+                self._add(b"/dev/shm", mounts.bind("/dev/shm"))
+            else:
+                self._add(b"/dev/shm", mounts.filesystem("tmpfs", _INERT, size, source="shm"))
+        self._add(b"/dev/mqueue", _mqueue(own=ipc == "new"))
 
     def _make_wanted(self, wanted: WireMount) -> int:
         kind, what, target, attributes, recursive, subpath, _ = wanted
@@ -177,7 +163,13 @@ class Root:
         if kind == "tmpfs":
             return mounts.filesystem("tmpfs", attributes, what.decode())
         read_only = bool(attributes & MOUNT_ATTR_RDONLY)
-        return mounts.bind(what, read_only=read_only, recursive=recursive, subpath=subpath)
+        return mounts.bind(
+            what,
+            read_only=read_only,
+            recursive=recursive,
+            subpath=subpath,
+            devices=self._order.all_devices,
+        )
 
     def _attach_wanted(self, root_fd: int, wanted: WireMount, fd: int) -> None:
         path = wanted[2]
@@ -205,12 +197,42 @@ class Root:
         os.close(target)
 
 
-def _sysfs() -> int:
+def _procfs(*, own: bool) -> int:
     try:
-        return mounts.filesystem("sysfs", _INERT | MOUNT_ATTR_RDONLY)
+        return mounts.filesystem("proc", _INERT)
+    except PermissionError:
+        if own:
+            raise
+        # A user namespace gets none for processes that are not its own.
+        return mounts.bind("/proc")
+
+
+def _sysfs(*, read_only: bool) -> int:
+    try:
+        return mounts.filesystem("sysfs", _INERT | (MOUNT_ATTR_RDONLY if read_only else 0))
     except PermissionError:
         # In a user namespace with the host's network there is no sysfs of one's own.
-        return mounts.bind("/sys", read_only=True)
+        return mounts.bind("/sys", read_only=read_only)
+
+
+def _mqueue(*, own: bool) -> int:
+    try:
+        return mounts.filesystem("mqueue", _INERT)
+    except PermissionError:
+        if own:
+            raise
+        return mounts.bind("/dev/mqueue")
+
+
+def set_parameter(proc: int, name: bytes, value: bytes) -> None:
+    """Set a kernel parameter through a procfs of one's own: nobody has put another file there."""
+    path = b"sys/" + (name if b"/" in name else name.replace(b".", b"/"))
+    resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV
+    fd = openat2(proc, path, os.O_WRONLY, resolve=resolve)
+    try:
+        os.write(fd, value)
+    finally:
+        os.close(fd)
 
 
 def _devpts() -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from runtime.sandbox.capabilities import DEFAULT_CAPABILITIES
+from runtime.sandbox.namespaces import NEW, Namespace
 
 MASKED_PATHS: Final = (
     "/proc/acpi",
@@ -84,8 +85,12 @@ class SandboxSpec:
     env         later values win; HOME is the user's home if it is not there
     cwd         made (0755, owned by the user) if it is missing
     user        as Docker's USER, looked up in the root's own /etc/passwd and /etc/group
+    groups      more groups for it, by name or number
+    pid, ipc, uts, cgroup  its namespaces of these kinds; in another's, `hostname` does nothing
+    sysctls     kernel parameters of its namespaces: dotted names, values
+    all_devices  /dev has what the host's has, device files work everywhere; /sys is writable
     seccomp     a program for the kernel's filter (`runtime.sandbox.seccomp`); none if `None`
-    shm_size    of /dev/shm, in bytes; 64 MiB if `None`
+    shm_size    of /dev/shm, in bytes; 64 MiB if `None`, no /dev/shm if 0
     rlimits     (resource, soft, hard), cut to what this process may still have
     new_session  no controlling terminal
     die_with_parent  killed when the process that started it ends, however it ends
@@ -103,8 +108,15 @@ class SandboxSpec:
     env: tuple[tuple[str, str], ...] = ()
     cwd: str = "/"
     user: str = ""
+    groups: tuple[str, ...] = ()
     hostname: str = "localhost"
     network: Literal["none", "host"] = "none"
+    pid: Namespace = NEW
+    ipc: Namespace = NEW
+    uts: Namespace = NEW
+    cgroup: Namespace = NEW
+    sysctls: tuple[tuple[str, str], ...] = ()
+    all_devices: bool = False
     capabilities: int = DEFAULT_CAPABILITIES
     seccomp: bytes | None = None
     masked_paths: tuple[str, ...] = MASKED_PATHS
@@ -133,6 +145,7 @@ class EntrySpec:
     env: tuple[tuple[str, str], ...] = ()
     cwd: str = "/"
     user: str = ""
+    groups: tuple[str, ...] = ()
     capabilities: int = DEFAULT_CAPABILITIES
     seccomp: bytes | None = None
     rlimits: tuple[tuple[int, int, int], ...] = ((_RLIMIT_NOFILE, 1024, 524288),)

@@ -11,6 +11,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from runtime.sandbox.namespaces import Namespace
     from runtime.sandbox.spec import EntrySpec, SandboxSpec, TmpfsMount
 
 _SHM_SIZE = 64 << 20
@@ -20,6 +21,10 @@ _SHM_SIZE = 64 << 20
 WireMount = tuple[str, bytes, bytes, int, bool, bytes, bool]
 
 _READ_ONLY, _NO_SET_USER_ID, _NO_DEVICES, _NO_EXEC = 1, 2, 4, 8
+
+# A namespace on the wire: ("new" or "host", b"", 0), or ("join", its file, the start time of the
+# process that the file must be of, or 0).
+WireNamespace = tuple[str, bytes, int]
 
 
 class Order:
@@ -37,6 +42,10 @@ class Order:
     hostname: bytes
     network: str  # "none", "host", or "joined": the namespace that `network_fd` is
     network_fd: int
+    namespaces: dict[str, WireNamespace]  # by name; the network's is above
+    groups: tuple[str, ...]
+    sysctls: tuple[tuple[bytes, bytes], ...]
+    all_devices: bool
     capabilities: int
     seccomp: bytes | None
     masked_paths: tuple[bytes, ...]
@@ -51,6 +60,7 @@ class Order:
     init: bool
     terminal: bool
     terminal_size: tuple[int, int]
+    shm_fd: int = -1  # where it is that of another container: made when it is joined
     enter: int  # a process in the container to enter, or 0 for a new container
 
     def __init__(self, fields: dict[str, object]) -> None:
@@ -72,6 +82,7 @@ def _process(spec: SandboxSpec | EntrySpec) -> dict[str, object]:
         "env": tuple((_text(name), _text(value)) for name, value in spec.env),
         "cwd": _text(spec.cwd),
         "user": spec.user,
+        "groups": spec.groups,
         "capabilities": spec.capabilities,
         "seccomp": spec.seccomp,
         "rlimits": spec.rlimits,
@@ -98,6 +109,9 @@ def _container(spec: SandboxSpec) -> dict[str, object]:
         "hostname": _text(spec.hostname),
         "network": spec.network,
         "network_fd": -1,
+        "namespaces": _namespaces(spec),
+        "sysctls": tuple((_text(name), _text(value)) for name, value in spec.sysctls),
+        "all_devices": spec.all_devices,
         "masked_paths": tuple(map(_text, spec.masked_paths)),
         "read_only_paths": tuple(map(_text, spec.read_only_paths)),
         "read_only_root": spec.read_only_root,
@@ -121,6 +135,30 @@ def decode_failure(data: bytes) -> tuple[str, int, str]:
     """Stage, errno and text of a failure."""
     stage, errno, text = marshal.loads(data)
     return stage, errno, text
+
+
+def _namespaces(spec: SandboxSpec) -> dict[str, WireNamespace]:
+    kinds = {"pid": spec.pid, "ipc": spec.ipc, "uts": spec.uts, "cgroup": spec.cgroup}
+    return {kind: _namespace(kind, which) for kind, which in kinds.items()}
+
+
+def _namespace(kind: str, which: Namespace) -> WireNamespace:
+    from runtime.sandbox.namespaces import (
+        HostNamespace,
+        NamespaceAt,
+        NewNamespace,
+        ProcessNamespace,
+    )
+
+    match which:
+        case NewNamespace():
+            return "new", b"", 0
+        case HostNamespace():
+            return "host", b"", 0
+        case ProcessNamespace(pid, start_time):
+            return "join", f"/proc/{pid}/ns/{kind}".encode(), start_time
+        case NamespaceAt(path):
+            return "join", _path(path), 0
 
 
 def _mounts(spec: SandboxSpec) -> tuple[WireMount, ...]:

@@ -458,7 +458,7 @@ def test_kernels_that_take_layers_in_one_option_only(
     """Before 6.7 an overlay is made by mounting it, somewhere."""
     from runtime.sandbox import mounts
 
-    monkeypatch.setattr(mounts, "_new_overlay", lambda lower, options: None)
+    monkeypatch.setattr(mounts, "_new_overlay", lambda *_: None)
     target, empty = Path(box.folder) / "old", Path(box.folder) / "empty"
     for folder in (target, empty):
         folder.mkdir()
@@ -478,4 +478,4 @@ def test_kernels_that_take_layers_in_one_option_only(
     assert there
     too_many = [f"/proc/self/fd/{number}" for number in range(1000)]
     with pytest.raises(OSError, match="more layers than this kernel can mount"):
-        mounts._mount_overlay(str(target), too_many, [])
+        mounts._mount_overlay(str(target), too_many, [], 0)
