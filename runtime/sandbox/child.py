@@ -78,7 +78,7 @@ class Child:
         if order.new_session:
             os.setsid()
         os.umask(order.umask)
-        if order.network == "joined":
+        if not order.enter and order.network == "joined":
             self._set_stage("join the network")
             syscalls.setns(order.network_fd, syscalls.CLONE_NEWNET)
         root_fd = self._enter_root()
