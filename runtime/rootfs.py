@@ -17,6 +17,7 @@ from runtime.errors import InvalidContainer
 from runtime.image.errors import LayerError
 from runtime.image.layer.entry import Entry, Kind
 from runtime.image.layer.view import View
+from runtime.network.model import THE_HOSTS_NAMES, Names
 from runtime.network_files import hosts, resolv_conf
 from runtime.sandbox.mounts import open_beneath
 from runtime.sandbox.spec import BindMount, Mount
@@ -45,6 +46,9 @@ def prepare_root(
     hostname: str,
     network: str = "host",
     extra_hosts: Sequence[tuple[str, str]] = (),
+    domainname: str = "",
+    has_addresses: bool = False,
+    names: Names = THE_HOSTS_NAMES,
     hostname_file: bool = False,
     read_only_files: bool = True,
     files: RootFiles | None = None,
@@ -53,15 +57,16 @@ def prepare_root(
 
     `trees` are the layers' directories, the lowest first; `view` is the same as one tree. The
     result has their mounts and those of generated files, unless something else is mounted
-    there: /etc/hosts (with `extra_hosts`, names and addresses), /etc/resolv.conf and, with
-    `hostname_file`, /etc/hostname. `InvalidContainer` for a target that cannot be.
+    there: /etc/hosts (with `extra_hosts`, names and addresses; without the host's own name if
+    that `has_addresses`), /etc/resolv.conf and, with `hostname_file`, /etc/hostname.
+    `InvalidContainer` for a target that cannot be.
     """
     files = files or RootFiles(workspace)
     wanted = list(mounts)
     taken = {os.path.normpath(mount.target) for mount in wanted}
     generated = [
-        (_ETC_HOSTS, hosts(hostname, extra_hosts)),
-        (_ETC_RESOLV_CONF, resolv_conf(network)),
+        (_ETC_HOSTS, hosts("" if has_addresses else hostname, extra_hosts, domainname=domainname)),
+        (_ETC_RESOLV_CONF, resolv_conf(network, names)),
     ]
     if hostname_file:
         generated.append((_ETC_HOSTNAME, f"{hostname}\n"))

@@ -42,7 +42,7 @@ def container_document(container: Container, *, size: bool = False) -> dict[str,
         },
         "Mounts": _mounts(spec),
         "Config": _config(container),
-        "NetworkSettings": {"Networks": {spec.network: {}}, "Ports": {}},
+        "NetworkSettings": {"Networks": {name: {} for name in spec.network.networks}, "Ports": {}},
     }
     if size:
         from builder.commands.container_size import tree_size
@@ -107,7 +107,7 @@ def _host_config(spec: ContainerSpec) -> dict[str, Any]:
         "ExtraHosts": [f"{name}:{address}" for name, address in spec.extra_hosts],
         "Init": spec.init,
         "LogConfig": {"Type": "k8s-file" if spec.log.kept else "none", "Config": options},
-        "NetworkMode": spec.network,
+        "NetworkMode": spec.network.label,
         "ReadonlyRootfs": spec.read_only,
         "RestartPolicy": {"Name": spec.restart, "MaximumRetryCount": spec.restarts},
         "ShmSize": spec.shm_size or _SHM_SIZE,

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from builder.commands.container_mounts import mounts_of
+from builder.commands.container_network_options import network_of, network_options
 from builder.commands.values import (
     host_address,
     key_value,
@@ -38,8 +39,6 @@ def container_options(command: Decorated) -> Decorated:
         click.option("-w", "--workdir", metavar="DIRECTORY", help="Where the command starts."),
         click.option("-u", "--user", metavar="USER[:GROUP]"),
         click.option("--entrypoint", metavar="COMMAND", help="Instead of the image's; '' is none."),
-        click.option("--network", "--net", type=click.Choice(["none", "host"]), default="none",
-                     help="Its own, with loopback only, or the host's. [default: none]"),
         click.option("-h", "--hostname", metavar="NAME"),
         click.option("--add-host", "hosts", multiple=True, metavar="HOST:IP"),
         click.option("--shm-size", metavar="SIZE", help="Of /dev/shm. [default: 64m]"),
@@ -72,7 +71,7 @@ def container_options(command: Decorated) -> Decorated:
         click.option("--cidfile", metavar="FILE", help="Write its ID to a new file."),
     )):  # fmt: skip
         command = option(command)
-    return command
+    return network_options(command)
 
 
 def spec_of(options: dict[str, Any], *, detached: bool) -> ContainerSpec:
@@ -91,7 +90,7 @@ def spec_of(options: dict[str, Any], *, detached: bool) -> ContainerSpec:
         working_dir=options["workdir"],
         user=options["user"],
         hostname=options["hostname"],
-        network=options["network"],
+        network=network_of(options),
         extra_hosts=tuple(host_address(text) for text in options["hosts"]),
         read_only=options["read_only"],
         shm_size=size_in_bytes(options["shm_size"], "--shm-size"),

@@ -7,20 +7,11 @@ from collections.abc import Mapping
 from builder.commands.refusals import Missing
 
 _NO_LIMITS = Missing(why="limits on memory, processors and devices are not supported yet")
-_NO_PORTS = Missing(
-    why="published ports are not supported yet", hint="--network host shares the machine's network"
-)
-_NO_NETWORKS = Missing(
-    why="networks of one's own are not supported yet", hint="--network none or --network host"
-)
 _NO_SECURITY = Missing(why="containers always run under the default profile so far")
 _NO_NAMESPACES = Missing(why="namespaces cannot be chosen yet")
 _NO_WINDOWS = Missing(why="it is for Windows containers")
 _NO_VOLUMES = Missing(
     why="named and anonymous volumes are not supported yet", hint="-v with a path of the host's"
-)
-_NO_RESOLVER = Missing(
-    why="name servers cannot be chosen yet", hint="mount a file on /etc/resolv.conf with -v"
 )
 _NO_DAEMON = Missing(why="there is no daemon")
 
@@ -44,12 +35,6 @@ RUN_REFUSED: Mapping[str, Missing] = {
     "--cpuset-cpus": _NO_LIMITS,
     "--cpuset-mems": _NO_LIMITS,
     "--device": Missing(why="devices of the host's cannot be given yet"),
-    "--dns": _NO_RESOLVER,
-    "--dns-opt": _NO_RESOLVER,
-    "--dns-option": _NO_RESOLVER,
-    "--dns-search": _NO_RESOLVER,
-    "--domainname": Missing(why="domain names are not supported yet", hint="--hostname"),
-    "--expose": _NO_PORTS,
     "--device-cgroup-rule": _NO_LIMITS,
     "--device-read-bps": _NO_LIMITS,
     "--device-read-iops": _NO_LIMITS,
@@ -60,30 +45,24 @@ RUN_REFUSED: Mapping[str, Missing] = {
     "--group-add": _NO_SECURITY,
     "--io-maxbandwidth": _NO_WINDOWS,
     "--io-maxiops": _NO_WINDOWS,
-    "--ip": _NO_NETWORKS,
-    "--ip6": _NO_NETWORKS,
     "--ipc": _NO_NAMESPACES,
     "--isolation": _NO_WINDOWS,
     "--kernel-memory": _NO_LIMITS,
-    "--link": _NO_NETWORKS,
-    "--link-local-ip": _NO_NETWORKS,
-    "--mac-address": _NO_NETWORKS,
+    "--link": Missing(
+        why="containers are not linked",
+        hint="lamina network create NAME: containers with --network NAME find each other by name",
+    ),
+    "--link-local-ip": Missing(why="link-local addresses cannot be chosen", hint="--ip"),
     "-m": _NO_LIMITS,
     "--memory": _NO_LIMITS,
     "--memory-reservation": _NO_LIMITS,
     "--memory-swap": _NO_LIMITS,
     "--memory-swappiness": _NO_LIMITS,
-    "--network-alias": _NO_NETWORKS,
-    "--net-alias": _NO_NETWORKS,
     "--oom-kill-disable": _NO_LIMITS,
     "--oom-score-adj": _NO_LIMITS,
     "--pid": _NO_NAMESPACES,
     "--pids-limit": _NO_LIMITS,
     "--privileged": _NO_SECURITY,
-    "-p": _NO_PORTS,
-    "--publish": _NO_PORTS,
-    "-P": _NO_PORTS,
-    "--publish-all": _NO_PORTS,
     "-q": Missing(why="pulling says what it does, on standard error"),
     "--quiet": Missing(why="pulling says what it does, on standard error"),
     "--runtime": Missing(why="there is no other runtime to choose yet"),

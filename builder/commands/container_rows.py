@@ -55,7 +55,7 @@ def row(container: Container, *, no_trunc: bool) -> dict[str, str]:
         "Labels": ",".join(f"{key}={value}" for key, value in spec.labels),
         "Mounts": ",".join(_mounts(container, no_trunc=no_trunc)),
         "LocalVolumes": "0",
-        "Networks": spec.network,
+        "Networks": ",".join(spec.network.networks),
     }
 
 
@@ -146,7 +146,7 @@ _FILTERS: dict[str, Callable[[Container, str], Any]] = {
     "id": lambda container, value: container.id.startswith(value),
     "label": _has_label,
     "name": lambda container, value: value.removeprefix("/") in container.name,
-    "network": lambda container, value: container.spec.network == value,
+    "network": lambda container, value: value in container.spec.network.networks,
     "restart-policy": lambda container, value: container.spec.restart == value,
     "since": lambda container, value: container.description.created_ns > int(value),
     "status": lambda container, value: container.state.status == value,

@@ -18,6 +18,7 @@ from builder.commands.relay import terminal_size
 from builder.commands.sessions import Shown, keys_of, need_terminal, new_session
 from builder.errors import BuildError, OptionError
 from runtime.containers.spec import ContainerSpec
+from runtime.containers.surroundings import needs_monitor
 from runtime.errors import CommandNotFound, CommandNotRunnable, ContainerError
 from runtime.image.errors import ImageError
 
@@ -65,7 +66,8 @@ def run_command(
     try:
         if detach:
             return _run_detached(root, spec, options, id_file)
-        direct = spec.remove and not (spec.terminal or streams or id_file) and proxy
+        monitored = needs_monitor(spec) or spec.terminal or streams or id_file or not proxy
+        direct = spec.remove and not monitored
         status = _run_direct(root, spec, options) if direct else None
         if status is None:
             status = _run_attached(root, spec, options, id_file, shown, keys, proxy=proxy)

@@ -17,6 +17,7 @@ from runtime.containers.execute import ExecSpec, entry_spec
 from runtime.containers.prepare import Held, sandbox_of
 from runtime.containers.record import Container, State, state_document, write_state
 from runtime.containers.remove import discard_held, event_attributes
+from runtime.containers.surroundings import Hooks, hooks_of
 from runtime.errors import ContainerError, SetupFailed
 from runtime.image.store.store import Store
 from runtime.monitor import files
@@ -78,12 +79,13 @@ class MonitorProcess:
             os.unlink(stopped)
         try:
             order = encode_order(sandbox_of(store, container, size))
+            hooks = hooks_of(container)
         except (ContainerError, ValueError) as error:
             self._record_failure(store, held, str(error))
             if isinstance(error, ContainerError):
                 raise
             raise SetupFailed("read the specification", 0, str(error)) from error
-        request = _request(store, held, order, attached if client_fd is not None else None)
+        request = _request(store, held, order, attached if client_fd is not None else None, hooks)
         answer = self._ask(encode_request(request), held.lock_fd, client_fd)
         if not answer:
             raise SetupFailed("ask the monitor", _EPIPE, "it has ended unexpectedly")
@@ -117,7 +119,11 @@ class MonitorProcess:
 
 
 def _request(
-    store: Store, held: Held, order: bytes, attached: tuple[bool, bool] | None
+    store: Store,
+    held: Held,
+    order: bytes,
+    attached: tuple[bool, bool] | None,
+    hooks: Hooks,
 ) -> dict[str, Any]:
     container = held.container
     spec = container.spec
@@ -138,7 +144,7 @@ def _request(
         "health": _health(container),
         "remove": spec.remove,
         "attached": attached,
-        "hooks": (),
+        "hooks": hooks,
     }
 
 

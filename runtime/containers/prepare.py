@@ -19,6 +19,7 @@ from runtime.containers.spec import (
     environment,
     resolved,
 )
+from runtime.containers.surroundings import sandbox_network
 from runtime.image.store.remove import remove_tree
 from runtime.image.store.store import Store
 from runtime.monitor.events import append_event
@@ -91,14 +92,17 @@ def sandbox_of(
         remove_tree(made)
         os.mkdir(made, 0o700)
     diff_ids = description.diff_ids
+    network = sandbox_network(spec)
     root = prepare_root(
         view=store.view(diff_ids),
         trees=tuple(store.tree(diff_id) for diff_id in diff_ids),
         workspace=made,
         mounts=spec.mounts,
         hostname=description.hostname,
-        network=spec.network,
+        network=network,
         extra_hosts=spec.extra_hosts,
+        domainname=spec.network.domainname,
+        names=spec.network.names,
         hostname_file=True,
         read_only_files=False,
     )
@@ -113,7 +117,8 @@ def sandbox_of(
         cwd=spec.working_dir or "/",
         user=spec.user or "",
         hostname=description.hostname,
-        network=spec.network,
+        domainname=spec.network.domainname,
+        network=network,
         capabilities=spec.capabilities,
         seccomp=default_filter(spec.capabilities) if spec.seccomp else None,
         no_new_privileges=spec.no_new_privileges,
@@ -134,4 +139,4 @@ def event(container: Container, action: str, **more: str) -> None:
 def _hostname(spec: ContainerSpec, container_id: str) -> str:
     if spec.hostname is not None:
         return spec.hostname
-    return os.uname().nodename if spec.network == "host" else container_id[:SHORT_ID]
+    return os.uname().nodename if spec.network.label == "host" else container_id[:SHORT_ID]

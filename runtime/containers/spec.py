@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from runtime.errors import InvalidContainer
 from runtime.image.model import Healthcheck, RuntimeConfig
+from runtime.network.model import NO_NETWORK, NetworkSpec, network_document, network_from_document
 from runtime.sandbox.capabilities import DEFAULT_CAPABILITIES
 from runtime.sandbox.spec import BindMount, Mount, TmpfsMount
 
@@ -59,7 +60,7 @@ class ContainerSpec:
     working_dir: str | None = None
     user: str | None = None
     hostname: str | None = None
-    network: Literal["none", "host"] = "none"
+    network: NetworkSpec = NO_NETWORK
     extra_hosts: tuple[tuple[str, str], ...] = ()
     mounts: tuple[Mount, ...] = ()
     capabilities: int = DEFAULT_CAPABILITIES
@@ -133,6 +134,7 @@ def spec_document(spec: ContainerSpec) -> dict[str, Any]:
     """A spec as JSON has it."""
     document: dict[str, Any] = {field.name: getattr(spec, field.name) for field in fields(spec)}
     document["mounts"] = [_mount_document(mount) for mount in spec.mounts]
+    document["network"] = network_document(spec.network)
     document["health"] = spec.health.to_json() if spec.health is not None else None
     document["log"] = {field.name: getattr(spec.log, field.name) for field in fields(spec.log)}
     return document
@@ -143,6 +145,7 @@ def spec_from_document(document: Mapping[str, Any]) -> ContainerSpec:
     members = {name: _frozen(value) for name, value in document.items()}
     health = document["health"]
     members["mounts"] = tuple(_mount(each) for each in document["mounts"])
+    members["network"] = network_from_document(document["network"])
     members["health"] = Healthcheck.from_json(health) if health is not None else None
     members["log"] = LogOptions(**document["log"])
     return ContainerSpec(**members)

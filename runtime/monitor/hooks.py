@@ -1,13 +1,20 @@
 """The seam for what a container needs around it: networks, limits.
 
-A hook is a module that the container's description names, with data of its own. Whoever runs
-the container (its monitor, or `lamina run --rm` in the foreground) opens each hook, calls
-`before_start` ahead of every start, and `after_exit` after every exit. `after_exit` is called
-once more by whoever finds that the one who ran it was killed: it must do no harm then.
+A hook is a module that the monitor's request names, with data of its own (made by
+`runtime.containers.surroundings`). The monitor opens each hook once, calls `before_start` ahead
+of every start, and `after_exit` after every exit and after every start that failed, in the
+monitor's current folder, which is the container's.
 
-A hook module offers `open_hook(data: bytes, container_id: str, loop: Loop) -> Hook`; while the
-container runs, the loop calls what the hook has it watch. Monitors import it, so it imports
-little, and nothing when it is called.
+A network is made before the container is cloned: a hook gives the order `network = "joined"` and
+a `network_fd` that it keeps open until `after_exit`. What only lives in that namespace ends with
+it, however the monitor ends. What does not, whoever comes next has to find: a hook writes down
+what it makes with the identity of its monitor, and `runtime.containers.surroundings` undoes what
+is left of monitors that were killed.
+
+A hook module offers `open_hook(data: bytes, container_id: str, loop: Loop) -> Hook`; with the
+loop it can watch descriptors of its own as long as the monitor lives. Monitors import it, so it
+imports little, and nothing when it is called. `lamina run --rm` in the foreground has no monitor
+and no hooks: who needs some is run under a monitor.
 """
 
 from __future__ import annotations
@@ -24,10 +31,7 @@ if TYPE_CHECKING:
         """What surrounds a container while it runs."""
 
         def before_start(self, order: Order) -> None:
-            """Make what it needs, and say so in its order; a `ContainerError` ends the start.
-
-            A network namespace is given as `order.network_fd`, with `order.network` "joined".
-            """
+            """Make what it needs, and say so in its order; a `ContainerError` ends the start."""
 
         def started(self, pid: int) -> None:
             """Its command is running."""

@@ -78,9 +78,6 @@ class Child:
         if order.new_session:
             os.setsid()
         os.umask(order.umask)
-        if not order.enter and order.network == "joined":
-            self._set_stage("join the network")
-            syscalls.setns(order.network_fd, syscalls.CLONE_NEWNET)
         root_fd = self._enter_root()
         self._set_stage("set resource limits")
         _set_limits(order.rlimits)
@@ -107,6 +104,10 @@ class Child:
     def _enter_root(self) -> int:
         """Make the container's root and be in it; a descriptor of it."""
         order = self._order
+        if order.network == "joined":
+            self._set_stage("join the network")
+            # Before /sys is made, which shows the network of who makes it.
+            syscalls.setns(order.network_fd, syscalls.CLONE_NEWNET)
         root = Root(order, self._set_stage)
         root.make()
         root_fd = root.enter()
@@ -115,6 +116,8 @@ class Child:
         if order.namespaces["uts"][0] == "new":
             self._set_stage("set the host name")
             syscalls.sethostname(order.hostname)
+            if order.domainname:
+                syscalls.setdomainname(order.domainname)
         if order.network == "none":
             self._set_stage("bring up the loopback interface")
             bring_up_loopback()

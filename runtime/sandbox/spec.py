@@ -73,6 +73,11 @@ class TmpfsMount:
 
 Mount = BindMount | TmpfsMount
 
+SandboxNetwork = Literal["none", "host", "joined"]
+"""A namespace of its own with the loopback interface only; that of who makes the container; one
+that whoever clones it gives by a descriptor, `network_fd` of the order (see
+`runtime.monitor.hooks`): made and wired before, or that of another container."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSpec:
@@ -110,7 +115,8 @@ class SandboxSpec:
     user: str = ""
     groups: tuple[str, ...] = ()
     hostname: str = "localhost"
-    network: Literal["none", "host"] = "none"
+    domainname: str = ""
+    network: SandboxNetwork = "none"
     pid: Namespace = NEW
     ipc: Namespace = NEW
     uts: Namespace = NEW

@@ -115,6 +115,7 @@ _unshare: Final = _prototype("unshare", _int)
 _setns: Final = _prototype("setns", _int, _int)
 _prctl: Final = _prototype("prctl", _int, _ulong, _ulong, _ulong, _ulong)
 _sethostname: Final = _prototype("sethostname", _text, ctypes.c_size_t)
+_setdomainname: Final = _prototype("setdomainname", _text, ctypes.c_size_t)
 _capget: Final = _prototype("capget", ctypes.c_void_p, ctypes.c_void_p)
 _capset: Final = _prototype("capset", ctypes.c_void_p, ctypes.c_void_p)
 _prlimit: Final = _prototype("prlimit", _int, _int, ctypes.c_void_p, ctypes.c_void_p)
@@ -197,6 +198,10 @@ def setns(fd: int, kind: int) -> None:
 
 def sethostname(name: bytes) -> None:
     _sethostname(name, len(name))
+
+
+def setdomainname(name: bytes) -> None:
+    _setdomainname(name, len(name))
 
 
 def prctl(option: int, argument2: int = 0, argument3: int = 0) -> int:

@@ -40,6 +40,7 @@ class Order:
     cwd: bytes
     user: str
     hostname: bytes
+    domainname: bytes
     network: str  # "none", "host", or "joined": the namespace that `network_fd` is
     network_fd: int
     namespaces: dict[str, WireNamespace]  # by name; the network's is above
@@ -107,6 +108,7 @@ def _container(spec: SandboxSpec) -> dict[str, object]:
         "volatile": spec.volatile,
         "mounts": _mounts(spec),
         "hostname": _text(spec.hostname),
+        "domainname": _text(spec.domainname),
         "network": spec.network,
         "network_fd": -1,
         "namespaces": _namespaces(spec),

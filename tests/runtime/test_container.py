@@ -37,6 +37,7 @@ from runtime.image.model import RuntimeConfig
 from runtime.image.reference import Reference
 from runtime.image.store.store import Store
 from runtime.monitor.identity import ProcessIdentity, identify, is_alive
+from runtime.network.model import HostNetwork, NetworkSpec
 from runtime.sandbox.server import SandboxServer
 from runtime.sandbox.spec import BindMount
 from support.bases import BUSYBOX, root_file_system
@@ -287,7 +288,7 @@ def test_its_name(shop: Shop) -> None:
     assert len(name) == 12
     assert others == [name, "1", name]
     assert shop.sh(script, hostname="box", remove=True)[1].split() == ["box", "box", "1", "box"]
-    _, output = shop.sh("hostname", network="host", remove=True)
+    _, output = shop.sh("hostname", network=NetworkSpec(mode=HostNetwork()), remove=True)
     assert output.strip() == os.uname().nodename
 
 
