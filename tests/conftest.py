@@ -19,6 +19,16 @@ from support import leaks, probes
 from support.bases import BUSYBOX, DEBIAN
 from support.cli import Lamina
 from support.containers import Containers
+from support.daemon import Docker, docker_daemon
+from support.interop import (
+    DOCKERFILE,
+    NAME,
+    Original,
+    OtherTool,
+    files,
+    said_by,
+    tree_in,
+)
 from support.registry import Registry, running_registry
 
 RUN_FOLDER = pytest.StashKey[Path]()
@@ -142,3 +152,45 @@ def registry(run_folder: Path) -> Iterator[Registry]:
     folder = Path(tempfile.mkdtemp(prefix="registry-", dir=run_folder))
     with running_registry(folder) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def interop_folder(run_folder: Path) -> Path:
+    return Path(tempfile.mkdtemp(prefix="i-", dir=run_folder))
+
+
+@pytest.fixture(scope="session")
+def original(lamina: Lamina, interop_folder: Path) -> Original:
+    """The image with everything, in the store that all share and in an archive."""
+    context = interop_folder / "context"
+    context.mkdir()
+    (context / "files.tar").write_bytes(files())
+    (context / "Dockerfile").write_text(DOCKERFILE)
+    lamina.build(context, NAME)
+    archive = interop_folder / "original.tar"
+    lamina("save", "-o", archive, NAME)
+    return Original(
+        archive=archive,
+        told=lamina.inspect(NAME),
+        tree=tree_in(lamina, NAME),
+        said=said_by(lamina, NAME),
+    )
+
+
+@pytest.fixture(scope="session")
+def docker(interop_folder: Path) -> Iterator[Docker]:
+    """A daemon of the tests' own; who uses it belongs to the xdist group `docker`."""
+    state = interop_folder / "docker"
+    state.mkdir()
+    with docker_daemon(state) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def podman(interop_folder: Path) -> OtherTool:
+    return OtherTool("podman", interop_folder)
+
+
+@pytest.fixture(scope="session")
+def buildah(interop_folder: Path) -> OtherTool:
+    return OtherTool("buildah", interop_folder)
