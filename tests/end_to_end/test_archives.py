@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.cli import Lamina
-from support.daemon import Docker, docker_daemon
+from support.daemon import Docker
 from support.fixtures import FOLDER
 from support.probes import need_tool
 
@@ -86,13 +84,6 @@ def test_the_same_image_gives_the_same_archive(lamina: Lamina, image: str, tmp_p
         folder.mkdir()
     one, two = (archive(lamina, "oci", folder).read_bytes() for folder in folders)
     assert one == two
-
-
-@pytest.fixture(scope="module")
-def docker(run_folder: Path) -> Iterator[Docker]:
-    folder = Path(tempfile.mkdtemp(prefix="docker-", dir=run_folder))
-    with docker_daemon(folder) as running:
-        yield running
 
 
 @pytest.mark.root

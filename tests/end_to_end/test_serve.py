@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 
 from support.bases import BUSYBOX
 from support.cli import Lamina
-from support.daemon import docker_daemon
+from support.daemon import Docker
 from support.probes import need_tool
 
 pytestmark = pytest.mark.namespaces
@@ -72,9 +71,8 @@ def test_another_store_and_skopeo_pull_it(
 
 @pytest.mark.root
 @pytest.mark.xdist_group("docker")
-def test_docker_pulls_and_runs_it(store: Lamina, run_folder: Path) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="docker-", dir=run_folder))
-    with docker_daemon(folder) as docker, serving(store) as address:
+def test_docker_pulls_and_runs_it(store: Lamina, docker: Docker) -> None:
+    with serving(store) as address:
         docker("pull", f"{address}/app")
         assert docker.image_id(f"{address}/app") == store.inspect("app")["Id"]
         assert docker("run", "--rm", "--network", "none", f"{address}/app") == "served\n"
