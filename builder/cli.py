@@ -62,6 +62,7 @@ _COMMANDS = {
     "start": "builder.commands.container_start",
     "stop": "builder.commands.container_control",
     "tag": "builder.commands.images",
+    "volume": "builder.commands.volume",
     "unpause": "builder.commands.container_control",
     "wait": "builder.commands.container_control",
 }

@@ -11,6 +11,9 @@
       NameTaken                another container is called that
       ContainerRunning         not removed: it is still running
       NotRunning               it would have to run for that
+      InvalidVolume            what was asked for cannot be a volume
+      VolumeNotFound           no volume of that name
+      VolumeInUse              not removed: containers have it
 
 Each class takes the facts and makes its own sentence; `hint` is one remedy, where there is one.
 The fork server imports this module, so it imports nothing.
@@ -108,5 +111,28 @@ class NameTaken(ContainerError):
         super().__init__(
             f"the container name {name} is already in use by container {owner[:12]}",
             hint="remove or rename that container to be able to reuse the name",
+        )
+        self.name = name
+
+
+class InvalidVolume(ContainerError):
+    """What was asked for cannot be a volume."""
+
+
+class VolumeNotFound(ContainerError):
+    """No volume of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no such volume: {name}")
+        self.name = name
+
+
+class VolumeInUse(ContainerError):
+    """A volume that containers have was to be removed."""
+
+    def __init__(self, name: str, users: list[str]) -> None:
+        shown = ", ".join(user[:12] for user in users)
+        super().__init__(
+            f"volume {name} is in use by {shown}", hint="remove these containers first"
         )
         self.name = name

@@ -154,7 +154,7 @@ def rm_command(root: str, /, names: tuple[str, ...], force: bool, volumes: bool)
 
         def act(name: str) -> None:
             try:
-                remove_container(store, name, force=force)
+                remove_container(store, name, force=force, volumes=volumes)
             except ContainerNotFound:
                 if not force:
                     raise

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from builder.commands.container_mounts_document import (
+    binds_document,
+    mounts_document,
+    tmpfs_document,
+)
 from runtime.containers.record import Container
 from runtime.containers.signals import signal_name
 from runtime.containers.spec import ContainerSpec
 from runtime.monitor import files
 from runtime.monitor.times import rfc3339_nano
 from runtime.sandbox.capabilities import capability_names
-from runtime.sandbox.spec import BindMount
 
 _NEVER = "0001-01-01T00:00:00Z"
 _SHM_SIZE = 64 << 20
@@ -40,7 +44,7 @@ def container_document(container: Container, *, size: bool = False) -> dict[str,
             "Name": "overlay",
             "Data": {"UpperDir": os.path.join(container.folder, "upper")},
         },
-        "Mounts": _mounts(spec),
+        "Mounts": mounts_document(container),
         "Config": _config(container),
         "NetworkSettings": {"Networks": {name: {} for name in spec.network.networks}, "Ports": {}},
     }
@@ -98,34 +102,15 @@ def _host_config(spec: ContainerSpec) -> dict[str, Any]:
         options = {"max-size": str(spec.log.max_size), "max-file": str(spec.log.max_files)}
     return {
         "AutoRemove": spec.remove,
-        "Binds": [
-            f"{mount.source}:{mount.target}:{'ro' if mount.read_only else 'rw'}"
-            for mount in spec.mounts
-            if isinstance(mount, BindMount)
-        ],
+        "Binds": binds_document(spec),
         "CapEffective": list(capability_names(spec.capabilities)),
         "ExtraHosts": [f"{name}:{address}" for name, address in spec.extra_hosts],
         "Init": spec.init,
+        "Tmpfs": tmpfs_document(spec),
+        "VolumesFrom": [f"{name}:{'ro' if ro else 'rw'}" for name, ro in spec.volumes_from],
         "LogConfig": {"Type": "k8s-file" if spec.log.kept else "none", "Config": options},
         "NetworkMode": spec.network.label,
         "ReadonlyRootfs": spec.read_only,
         "RestartPolicy": {"Name": spec.restart, "MaximumRetryCount": spec.restarts},
         "ShmSize": spec.shm_size or _SHM_SIZE,
     }
-
-
-def _mounts(spec: ContainerSpec) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for mount in spec.mounts:
-        if isinstance(mount, BindMount):
-            found.append(
-                {
-                    "Type": "bind",
-                    "Source": mount.source,
-                    "Destination": mount.target,
-                    "RW": not mount.read_only,
-                }
-            )
-        else:
-            found.append({"Type": "tmpfs", "Source": "", "Destination": mount.target, "RW": True})
-    return found

@@ -43,11 +43,6 @@ def container_options(command: Decorated) -> Decorated:
         click.option("--add-host", "hosts", multiple=True, metavar="HOST:IP"),
         click.option("--shm-size", metavar="SIZE", help="Of /dev/shm. [default: 64m]"),
         click.option("--read-only", is_flag=True, help="The root cannot be written."),
-        click.option("-v", "--volume", "volumes", multiple=True, metavar="SOURCE:TARGET[:ro]",
-                     help="A file or directory of the host's."),
-        click.option("--mount", "mounts", multiple=True, metavar="type=bind|tmpfs,target=…"),
-        click.option("--tmpfs", "tmpfs", multiple=True, metavar="TARGET[:size=…,mode=…]",
-                     help="A file system in memory."),
         click.option("-l", "--label", "labels", multiple=True, metavar="KEY[=VALUE]"),
         click.option("--label-file", "label_files", multiple=True, metavar="FILE"),
         click.option("-i", "--interactive", is_flag=True, help="Pass input on."),
@@ -81,6 +76,7 @@ def spec_of(options: dict[str, Any], *, detached: bool) -> ContainerSpec:
     if restart != "no" and options["remove"]:
         raise OptionError("conflicting options: --restart and --rm")
     stop_signal = options["stop_signal"]
+    mounted = mounts_of(options)
     return ContainerSpec(
         image=options["image"],
         name=options["name"],
@@ -94,7 +90,9 @@ def spec_of(options: dict[str, Any], *, detached: bool) -> ContainerSpec:
         extra_hosts=tuple(host_address(text) for text in options["hosts"]),
         read_only=options["read_only"],
         shm_size=size_in_bytes(options["shm_size"], "--shm-size"),
-        mounts=mounts_of(options["volumes"], options["mounts"], options["tmpfs"]),
+        mounts=mounted.mounts,
+        volumes=mounted.volumes,
+        volumes_from=mounted.volumes_from,
         labels=labels_of(options["labels"], options["label_files"]),
         terminal=options["tty"],
         init=options["init"],

@@ -10,9 +10,6 @@ _NO_LIMITS = Missing(why="limits on memory, processors and devices are not suppo
 _NO_SECURITY = Missing(why="containers always run under the default profile so far")
 _NO_NAMESPACES = Missing(why="namespaces cannot be chosen yet")
 _NO_WINDOWS = Missing(why="it is for Windows containers")
-_NO_VOLUMES = Missing(
-    why="named and anonymous volumes are not supported yet", hint="-v with a path of the host's"
-)
 _NO_DAEMON = Missing(why="there is no daemon")
 
 RUN_REFUSED: Mapping[str, Missing] = {
@@ -73,6 +70,4 @@ RUN_REFUSED: Mapping[str, Missing] = {
     "--use-api-socket": _NO_DAEMON,
     "--userns": _NO_NAMESPACES,
     "--uts": _NO_NAMESPACES,
-    "--volume-driver": _NO_VOLUMES,
-    "--volumes-from": _NO_VOLUMES,
 }

@@ -54,7 +54,7 @@ def row(container: Container, *, no_trunc: bool) -> dict[str, str]:
         "Size": "",
         "Labels": ",".join(f"{key}={value}" for key, value in spec.labels),
         "Mounts": ",".join(_mounts(container, no_trunc=no_trunc)),
-        "LocalVolumes": "0",
+        "LocalVolumes": str(len(spec.volumes)),
         "Networks": ",".join(spec.network.networks),
     }
 
@@ -150,12 +150,17 @@ _FILTERS: dict[str, Callable[[Container, str], Any]] = {
     "restart-policy": lambda container, value: container.spec.restart == value,
     "since": lambda container, value: container.description.created_ns > int(value),
     "status": lambda container, value: container.state.status == value,
-    "volume": lambda container, value: value in _mounts(container, no_trunc=True),
+    "volume": lambda container, value: (
+        value in _mounts(container, no_trunc=True)
+        or any(mount.target == value for mount in (*container.spec.mounts, *container.spec.volumes))
+    ),
 }
 
 
 def _mounts(container: Container, *, no_trunc: bool) -> list[str]:
-    sources = [getattr(mount, "source", mount.target) for mount in container.spec.mounts]
+    spec = container.spec
+    sources = [getattr(mount, "source", mount.target) for mount in spec.mounts]
+    sources += [mount.name or "" for mount in spec.volumes]
     return [s if no_trunc or len(s) <= 15 else s[:14] + "…" for s in sources]
 
 

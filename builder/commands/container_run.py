@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from builder.commands.container_image import available, image_options
+from builder.commands.container_mounts import mount_options
 from builder.commands.container_options import container_options, spec_of
 from builder.commands.container_refused import RUN_REFUSED
 from builder.commands.failures import report
@@ -34,6 +35,7 @@ _NOT_STARTED, _NOT_RUNNABLE, _NOT_FOUND = 125, 126, 127
 @click.argument("image")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @container_options
+@mount_options
 @image_options
 @click.option("-d", "--detach", is_flag=True, help="In the background; print its ID.")
 @click.option("-a", "--attach", "streams", multiple=True, metavar="stdin|stdout|stderr",
@@ -85,6 +87,7 @@ def run_command(
 @click.argument("image")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @container_options
+@mount_options
 @image_options
 @click.pass_obj
 def create_command(root: str, /, **options: Any) -> int:

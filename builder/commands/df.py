@@ -13,6 +13,7 @@ from builder.commands.df_rows import Found, Row, rows
 from builder.commands.opened import opened_store
 from builder.commands.tables import size_text, table
 from runtime.containers.folder import list_containers
+from runtime.containers.volumes import list_volumes, volume_users
 from runtime.image.store.measure import measure
 from runtime.image.store.usage import survey
 
@@ -35,7 +36,12 @@ def df_command(root: str, verbose: bool, form: str, as_json: bool) -> int:
             (container, measure(os.path.join(store.root, "containers", container.id)))
             for container in list_containers(store.root)
         )
-        found = Found(survey=survey(store.parts), containers=containers)
+        found = Found(
+            survey=survey(store.parts),
+            containers=containers,
+            volumes=tuple((each, measure(each.folder)) for each in list_volumes(store.root)),
+            users=volume_users(store.root),
+        )
     if as_json:
         click.echo(json.dumps(_document(found, items=verbose), indent=2))
     elif form == "json":

@@ -47,6 +47,14 @@ def details(found: Found) -> list[str]:
             ],
         ),
         (
+            "Local volumes",
+            ["VOLUME NAME", "LINKS", "SIZE"],
+            [
+                [volume.name, str(len(found.users.get(volume.name, ()))), size_text(amount.bytes)]
+                for volume, amount in found.volumes
+            ],
+        ),
+        (
             "Build cache",
             ["STEP", "KIND", "LAYER", "SIZE", "TOOK", "CREATED", "LAST USED", "NEEDED"],
             [

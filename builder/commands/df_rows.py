@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from runtime.containers.record import Container
+from runtime.containers.volumes import Volume
 from runtime.image.store.measure import Amount, total_of
 from runtime.image.store.usage import ImageUsage, LayerUsage, Survey
 
@@ -23,15 +24,21 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A store's content and its containers, with what these take themselves."""
+    """A store's content, its containers and volumes, with what these take themselves.
+
+    `users` are the containers of each volume.
+    """
 
     survey: Survey
     containers: tuple[tuple[Container, Amount], ...]
+    volumes: tuple[tuple[Volume, Amount], ...] = ()
+    users: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def amount(self) -> Amount:
         """All of it together."""
-        return self.survey.amount + total_of(amount for _, amount in self.containers)
+        own = total_of(amount for _, amount in (*self.containers, *self.volumes))
+        return self.survey.amount + own
 
     def container_count(self, image: ImageUsage) -> int:
         return sum(container.description.image_id == image.id for container, _ in self.containers)
@@ -74,6 +81,15 @@ def rows(found: Found) -> list[Row]:
             amount=own + amount_of(leased),
             reclaimable=total_of(
                 amount for container, amount in found.containers if not container.is_running
+            ),
+        ),
+        Row(
+            kind="Local Volumes",
+            total=len(found.volumes),
+            active=sum(volume.name in found.users for volume, _ in found.volumes),
+            amount=total_of(amount for _, amount in found.volumes),
+            reclaimable=total_of(
+                amount for volume, amount in found.volumes if volume.name not in found.users
             ),
         ),
         Row(

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 import click
 
 from builder.commands.failures import say
+from runtime.containers.check_volumes import check_volumes
 from runtime.image.store.faults import Checked, Fault
 from runtime.image.store.fsck import check_store
 from runtime.image.store.salvage import check_database
@@ -38,6 +39,7 @@ def fsck_command(root: str, repair: bool, jobs: int | None, as_json: bool) -> in
         workers = jobs or min(_MOST_JOBS, os.cpu_count() or 1)
         with open_store(root) as store:
             found = check_store(store.parts, repair=repair, jobs=workers)
+            faults += check_volumes(store, repair=repair)
         checked = replace(found, faults=(*faults, *found.faults))
     if as_json:
         click.echo(json.dumps({"sound": checked.sound, **asdict(checked)}, indent=2))

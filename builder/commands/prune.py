@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from datetime import datetime
 from typing import Any
 
 import click
 
+from builder.commands.confirm import confirmed
 from builder.commands.failures import say
 from builder.commands.opened import opened_store
 from builder.commands.tables import size_text
 from builder.commands.values import size_in_bytes
+from builder.commands.volume import prune_volumes
 from builder.errors import OptionError
 from runtime.containers.folder import list_containers
 from runtime.image.digest import Digest
@@ -43,6 +44,7 @@ _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6,
 )
 @click.option("--keep-storage", metavar="SIZE", help="Stop when the store takes no more than that.")
 @click.option("--max-inodes", type=click.IntRange(0), help="Stop when it has no more than these.")
+@click.option("--volumes", is_flag=True, help="Also anonymous volumes that no container has.")
 @click.option("-f", "--force", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def prune_command(root: str, /, **options: Any) -> int:
@@ -55,9 +57,15 @@ def prune_command(root: str, /, **options: Any) -> int:
     """  # fmt: skip
     limit = _limit(options["keep_storage"], options["max_inodes"])
     unused = _unused_seconds(options["filters"])
-    if not options["force"] and not _confirmed(options["everything"], limit):
-        say("nothing was removed")
+    volumes = options["volumes"]
+    if not options["force"] and not confirmed(_warning(options["everything"], limit, volumes)):
         return 1
+    if volumes:
+        removed, taken = prune_volumes(root)
+        for name in removed:
+            click.echo(f"removed volume {name[:12]}: no container has it")
+        if removed:
+            click.echo(f"{len(removed)} volumes took {size_text(taken)}")
     with opened_store(root) as store:
         request = PruneRequest(
             everything=options["everything"],
@@ -112,7 +120,7 @@ def _since(text: str) -> float:
         ) from error
 
 
-def _confirmed(everything: bool, limit: Limit | None) -> bool:
+def _warning(everything: bool, limit: Limit | None, volumes: bool) -> str:
     lines = [
         "WARNING! This will remove:",
         "  - what nothing refers to",
@@ -125,10 +133,9 @@ def _confirmed(everything: bool, limit: Limit | None) -> bool:
         lines.append("  - all other images that no container uses")
     if limit is not None:
         lines.append("the least valuable first, until the store is small enough")
-    say("\n".join(lines) + "\n")
-    sys.stderr.write("Are you sure you want to continue? [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    if volumes:
+        lines.append("  - anonymous volumes that no container has")
+    return "\n".join(lines) + "\n"
 
 
 def _tell(pruned: Pruned, request: PruneRequest) -> None:

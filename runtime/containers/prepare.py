@@ -20,6 +20,7 @@ from runtime.containers.spec import (
     resolved,
 )
 from runtime.containers.surroundings import sandbox_network
+from runtime.containers.volume_mounts import provide_volumes, sandbox_mounts, with_volumes
 from runtime.image.store.remove import remove_tree
 from runtime.image.store.store import Store
 from runtime.monitor.events import append_event
@@ -41,13 +42,13 @@ class Held:
 def new_container(store: Store, spec: ContainerSpec) -> Iterator[Held]:
     """Make a container, which nobody else touches until the end of the block.
 
-    `ImageNotFound`, `NameTaken`, `InvalidContainer`. On error nothing is left.
+    `ImageNotFound`, `NameTaken`, `InvalidContainer`, `InvalidVolume`. On error nothing is left.
     """
     image = store.image(spec.image)
     config = image.config.config
     argv = command_line(spec, config)
     name = check_name(spec.name) if spec.name is not None else None
-    final = resolved(spec, config)
+    final = with_volumes(store.root, resolved(spec, config), config)
     with new_folder(store.root) as (container_id, folder, lock_fd):
         try:
             hostname = _hostname(final, container_id)
@@ -65,6 +66,10 @@ def new_container(store: Store, spec: ContainerSpec) -> Iterator[Held]:
                     spec=final,
                 )
                 write_description(folder, description)
+            if final.volumes:
+                # Recorded first: what is made for it is then known to be, whoever is killed.
+                view = store.view(image.config.diff_ids)
+                provide_volumes(store, container_id, final.volumes, view)
             state = State(status="created", runner=identify(os.getpid()))
             write_state(folder, state)
             store.lease(container_id, image.config.diff_ids)
@@ -97,14 +102,14 @@ def sandbox_of(
         view=store.view(diff_ids),
         trees=tuple(store.tree(diff_id) for diff_id in diff_ids),
         workspace=made,
-        mounts=spec.mounts,
+        mounts=(*spec.mounts, *sandbox_mounts(store.root, spec.volumes)),
         hostname=description.hostname,
         network=network,
         extra_hosts=spec.extra_hosts,
         domainname=spec.network.domainname,
         names=spec.network.names,
         hostname_file=True,
-        read_only_files=False,
+        read_only_files=spec.read_only,
     )
     return SandboxSpec(
         lower=root.lower,

@@ -25,6 +25,7 @@ from runtime.containers.record import (
     recorded_name,
     write_state,
 )
+from runtime.containers.volumes import remove_anonymous
 from runtime.errors import ContainerRunning, SetupFailed
 from runtime.image.store.remove import remove_tree
 from runtime.image.store.store import Store, open_store
@@ -35,8 +36,8 @@ _KILL_SECONDS: Final = 10
 _STEP: Final = 0.2
 
 
-def remove_container(store: Store, name: str, *, force: bool = False) -> str:
-    """Remove a container and its changes; gives its ID.
+def remove_container(store: Store, name: str, *, force: bool = False, volumes: bool = False) -> str:
+    """Remove a container and its changes, with `volumes` also those made for it; gives its ID.
 
     `ContainerRunning` if it runs, unless forced: then it is killed.
     """
@@ -59,7 +60,8 @@ def remove_container(store: Store, name: str, *, force: bool = False) -> str:
     try:
         runner = identify(os.getpid())
         write_state(container.folder, replace(container.state, status="removing", runner=runner))
-        _remove(store, container.id, container.folder)
+        own = volumes or container.spec.remove
+        _remove(store, container.id, container.folder, volumes=own)
     finally:
         os.close(fd)
     attributes = event_attributes(container)
@@ -81,21 +83,22 @@ def sweep_containers(store: Store) -> None:
         try:
             again = read_container(path)
             if again is None or _is_litter(again):
+                own = again is None or again.spec.remove
                 with suppress(OSError):
-                    _remove(store, name, path)
+                    _remove(store, name, path, volumes=own)
         finally:
             os.close(fd)
 
 
 def discard(root: str, container_id: str) -> None:
-    """Remove a container whose folder this process holds."""
+    """Remove a container whose folder this process holds, with the volumes made for it."""
     with open_store(root) as store:
-        _remove(store, container_id, container_folder(root, container_id))
+        discard_held(store, container_id)
 
 
 def discard_held(store: Store, container_id: str) -> None:
     """The same, in an open store."""
-    _remove(store, container_id, container_folder(store.root, container_id))
+    _remove(store, container_id, container_folder(store.root, container_id), volumes=True)
 
 
 def kill_all(container: Container) -> None:
@@ -130,11 +133,14 @@ def _is_litter(container: Container) -> bool:
     return container.spec.remove and container.state.status == "exited"
 
 
-def _remove(store: Store, container_id: str, path: str) -> None:
+def _remove(store: Store, container_id: str, path: str, *, volumes: bool) -> None:
     name = recorded_name(path)
     if name is not None:
         with locked_names(containers_directory(store.root)) as names:
             names.drop(name, container_id)
+    if volumes:
+        # First: their names are recorded with the container.
+        remove_anonymous(store, container_id, path)
     remove_tree(path)
     remove_freezer(container_id)
     store.release(container_id)

@@ -31,6 +31,26 @@ class LogOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeMount:
+    """A volume in a container; `name` is `None` for one that is still to be made up.
+
+    copy        fill it from the image if it is empty
+    subpath     a path below the volume, to be mounted instead of all of it
+    anonymous   made for this container: to go with it, if so asked
+    labels, options  of the volume if it has to be made
+    """
+
+    target: str
+    name: str | None = None
+    read_only: bool = False
+    copy: bool = True
+    subpath: str = ""
+    anonymous: bool = False
+    labels: tuple[tuple[str, str], ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerSpec:
     """An image, and what is to be different from what its config says.
 
@@ -40,6 +60,8 @@ class ContainerSpec:
     entrypoint   instead of the image's Entrypoint and Cmd; `()` is none
     env          after the image's, instead of variables with the same name
     hostname     the short ID if `None`, the host's with the host's network
+    volumes      those of the image come to these
+    volumes_from  containers whose volumes it has, too, and whether it may not write to them
     labels       besides the image's
     terminal     a terminal of its own is its input and output
     init         its first process is one of ours, which reaps; the command is its child
@@ -63,6 +85,8 @@ class ContainerSpec:
     network: NetworkSpec = NO_NETWORK
     extra_hosts: tuple[tuple[str, str], ...] = ()
     mounts: tuple[Mount, ...] = ()
+    volumes: tuple[VolumeMount, ...] = ()
+    volumes_from: tuple[tuple[str, bool], ...] = ()
     capabilities: int = DEFAULT_CAPABILITIES
     seccomp: bool = True
     no_new_privileges: bool = False
@@ -135,6 +159,7 @@ def spec_document(spec: ContainerSpec) -> dict[str, Any]:
     document: dict[str, Any] = {field.name: getattr(spec, field.name) for field in fields(spec)}
     document["mounts"] = [_mount_document(mount) for mount in spec.mounts]
     document["network"] = network_document(spec.network)
+    document["volumes"] = [_fields(mount) for mount in spec.volumes]
     document["health"] = spec.health.to_json() if spec.health is not None else None
     document["log"] = {field.name: getattr(spec.log, field.name) for field in fields(spec.log)}
     return document
@@ -146,6 +171,7 @@ def spec_from_document(document: Mapping[str, Any]) -> ContainerSpec:
     health = document["health"]
     members["mounts"] = tuple(_mount(each) for each in document["mounts"])
     members["network"] = network_from_document(document["network"])
+    members["volumes"] = tuple(_volume(each) for each in document.get("volumes", ()))
     members["health"] = Healthcheck.from_json(health) if health is not None else None
     members["log"] = LogOptions(**document["log"])
     return ContainerSpec(**members)
@@ -174,13 +200,20 @@ def _health(wanted: Healthcheck | None, given: Healthcheck | None) -> Healthchec
 
 
 def _mount_document(mount: Mount) -> dict[str, Any]:
-    document = {field.name: getattr(mount, field.name) for field in fields(mount)}
-    return {"type": "bind" if isinstance(mount, BindMount) else "tmpfs", **document}
+    return {"type": "bind" if isinstance(mount, BindMount) else "tmpfs", **_fields(mount)}
+
+
+def _fields(value: Mount | VolumeMount) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def _mount(document: Mapping[str, Any]) -> Mount:
-    members = dict(document)
+    members = {name: _frozen(value) for name, value in document.items()}
     return BindMount(**members) if members.pop("type") == "bind" else TmpfsMount(**members)
+
+
+def _volume(document: Mapping[str, Any]) -> VolumeMount:
+    return VolumeMount(**{name: _frozen(value) for name, value in document.items()})
 
 
 def _frozen(value: Any) -> Any:

@@ -71,7 +71,7 @@ def test_the_tables(private_lamina: Lamina, tmp_path: Path) -> None:
     rows = private_lamina("df").stdout.splitlines()
     assert rows[0].split() == ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]
     assert [row.split("  ")[0] for row in rows[1:]] == [
-        "Images", "Containers", "Build Cache", "Cache Mounts", "Unreferenced",
+        "Images", "Containers", "Local Volumes", "Build Cache", "Cache Mounts", "Unreferenced",
     ]  # fmt: skip
     lines = [
         json.loads(line)

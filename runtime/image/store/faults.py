@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal[
-    "database", "blob", "tree", "layer", "image", "name", "record", "lease", "workspace", "file"
+    "database",
+    "blob",
+    "tree",
+    "layer",
+    "image",
+    "name",
+    "record",
+    "lease",
+    "workspace",
+    "file",
+    "volume",
 ]
 
 

@@ -38,7 +38,7 @@ def remove_tree(path: str) -> None:
     except FileNotFoundError:
         return
     path = os.path.join(os.path.realpath(os.path.dirname(path) or "."), os.path.basename(path))
-    _refuse_mounts(path)
+    refuse_mounts(path)
     parent, name = os.path.split(path)
     parent_fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -123,8 +123,11 @@ def _identity(fd: int) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _refuse_mounts(path: str) -> None:
-    """A bind mount has the device of its surroundings: only the kernel's list knows it."""
+def refuse_mounts(path: str) -> None:
+    """`OSError` (EBUSY) if something is mounted at a path or below it.
+
+    A bind mount has the device of its surroundings: only the kernel's list knows it.
+    """
     below = os.fsencode(path)
     try:
         with open("/proc/self/mountinfo", "rb") as mounts:

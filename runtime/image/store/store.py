@@ -54,7 +54,17 @@ __all__ = ["Image", "Record", "Removed", "Store", "open_store"]
 _VERSION: Final = b'{"store":1}\n'
 _OWN_NAMES: Final = frozenset(
     ("version", "lock", "store.db", "store.db-wal", "store.db-shm", "store.db-journal")
-) | {"store.db.damaged", "reserve", "blobs", "trees", "work", "containers", "caches", "partial"}
+) | {
+    "store.db.damaged",
+    "reserve",
+    "blobs",
+    "trees",
+    "work",
+    "containers",
+    "caches",
+    "partial",
+    "volumes",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
