@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
-import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,43 +11,13 @@ import pytest
 
 from runtime.errors import SandboxUnavailable
 from runtime.sandbox import seccomp_policy as policy
+from runtime.sandbox.bpf import ALLOW, ENOSYS, EPERM, KILL
 from runtime.sandbox.capabilities import ALL_CAPABILITIES, DEFAULT_CAPABILITIES, capability_mask
-from runtime.sandbox.seccomp import ALLOW, ENOSYS, EPERM, KILL, default_filter
-from support import probes
+from runtime.sandbox.seccomp import default_filter
+from support.filters import LibSeccomp, verdict
 
 X86_64, I386, AARCH64 = 0xC000003E, 0x40000003, 0xC00000B7
 ROOT = Path(__file__).parents[2]
-
-
-def verdict(program: bytes, architecture: int, number: int, arguments: Iterable[int] = ()) -> int:
-    """What the kernel would do: an interpreter of classic BPF (seccomp(2), bpf(4))."""
-    words = [argument & 0xFFFF_FFFF_FFFF_FFFF for argument in arguments]
-    words += [0] * (6 - len(words))
-    data = struct.pack("=iIQ6Q", number, architecture, 0, *words)
-    counter = accumulator = 0
-    while True:
-        code, if_true, if_false, operand = struct.unpack_from("=HBBI", program, counter * 8)
-        counter += 1
-        match code:
-            case 0x20:
-                (accumulator,) = struct.unpack_from("=I", data, operand)
-            case 0x54:
-                accumulator &= operand
-            case 0x15:
-                counter += if_true if accumulator == operand else if_false
-            case 0x25:
-                counter += if_true if accumulator > operand else if_false
-            case 0x35:
-                counter += if_true if accumulator >= operand else if_false
-            case 0x45:
-                counter += if_true if accumulator & operand else if_false
-            case 0x05:
-                counter += operand
-            case 0x06:
-                assert isinstance(operand, int)
-                return operand
-            case _:
-                pytest.fail(f"instruction {code:#x}")
 
 
 @pytest.fixture(scope="module")
@@ -226,45 +193,6 @@ def podman_profile() -> dict[str, Any]:
     document = json.loads(path.read_text())
     assert isinstance(document, dict)
     return document
-
-
-class LibSeccomp:
-    """libseccomp, as far as it is needed here."""
-
-    def __init__(self) -> None:
-        try:
-            self._library = ctypes.CDLL("libseccomp.so.2", use_errno=True)
-        except OSError:
-            probes.unmet("libseccomp.so.2 is not installed")
-        library = self._library
-        library.seccomp_init.restype = ctypes.c_void_p
-        library.seccomp_init.argtypes = [ctypes.c_uint32]
-        library.seccomp_arch_add.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
-        library.seccomp_export_bpf.argtypes = [ctypes.c_void_p, ctypes.c_int]
-        library.seccomp_release.argtypes = [ctypes.c_void_p]
-        library.seccomp_syscall_resolve_num_arch.restype = ctypes.c_char_p
-
-    def name(self, architecture: int, number: int) -> str | None:
-        found = self._library.seccomp_syscall_resolve_num_arch(
-            ctypes.c_uint32(architecture), number
-        )
-        return found.decode() if found else None
-
-    def compiled(self, refused: dict[int, int]) -> bytes:
-        """A filter for x86-64 that refuses calls by number, and allows all else."""
-        context = self._library.seccomp_init(ALLOW)
-        try:
-            for number, action in refused.items():
-                added = self._library.seccomp_rule_add(
-                    ctypes.c_void_p(context), ctypes.c_uint32(action), number, 0
-                )
-                assert added == 0, number
-            fd = os.memfd_create("filter")
-            assert self._library.seccomp_export_bpf(context, fd) == 0
-            return os.pread(fd, 1 << 20, 0)
-        finally:
-            self._library.seccomp_release(context)
-            os.close(fd)
 
 
 def test_as_libseccomp_would_have_it(ordinary: bytes) -> None:
