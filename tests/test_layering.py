@@ -40,9 +40,11 @@ ALLOWED = {
     ),
     "runtime.image": ("runtime.image",),
     "runtime.sandbox": ("runtime.sandbox", "runtime.errors", "runtime.user"),
+    "runtime.cgroups": ("runtime.cgroups", "runtime.sandbox", "runtime.errors"),
     # Light enough to look after each container, but for what it imports at its end.
     "runtime.monitor": (
         "runtime.monitor",
+        "runtime.cgroups",
         "runtime.sandbox",
         "runtime.containers.remove",
         "runtime.errors",

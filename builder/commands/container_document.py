@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from builder.commands.container_limits import limits_document
 from builder.commands.container_mounts_document import (
     binds_document,
     mounts_document,
@@ -102,6 +103,7 @@ def _host_config(spec: ContainerSpec) -> dict[str, Any]:
         options = {"max-size": str(spec.log.max_size), "max-file": str(spec.log.max_files)}
     return {
         "AutoRemove": spec.remove,
+        **limits_document(spec),
         "Binds": binds_document(spec),
         "CapEffective": list(capability_names(spec.capabilities)),
         "ExtraHosts": [f"{name}:{address}" for name, address in spec.extra_hosts],

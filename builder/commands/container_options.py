@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from builder.commands.container_limits_options import limits_of, limits_options
 from builder.commands.container_mounts import mounts_of
 from builder.commands.container_network_options import network_of, network_options
 from builder.commands.values import (
@@ -66,7 +67,7 @@ def container_options(command: Decorated) -> Decorated:
         click.option("--cidfile", metavar="FILE", help="Write its ID to a new file."),
     )):  # fmt: skip
         command = option(command)
-    return network_options(command)
+    return limits_options(network_options(command))
 
 
 def spec_of(options: dict[str, Any], *, detached: bool) -> ContainerSpec:
@@ -105,6 +106,7 @@ def spec_of(options: dict[str, Any], *, detached: bool) -> ContainerSpec:
         restarts=restarts,
         log=_log(options["log_driver"], options["log_options"]),
         remove=options["remove"],
+        **limits_of(options),
     )
 
 

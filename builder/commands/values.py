@@ -97,6 +97,18 @@ def variables(given: tuple[str, ...], files: tuple[str, ...]) -> tuple[tuple[str
     return tuple(found.items())
 
 
+def ulimits_of(values: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:
+    """`--ulimit`: (resource, soft, hard) each."""
+    if not values:
+        return ()
+    from runtime.sandbox.rlimits import InvalidUlimit, parse_ulimit
+
+    try:
+        return tuple(parse_ulimit(text) for text in values)
+    except InvalidUlimit as error:
+        raise OptionError(str(error), hint=error.hint) from error
+
+
 def entitlements(values: tuple[str, ...]) -> frozenset[str]:
     """`--allow`: what steps may ask for; `OptionError` for what there is not."""
     for text in values:

@@ -22,7 +22,6 @@ from builder.execution.leftovers import Leftovers
 from builder.execution.noise import is_noise
 from builder.execution.options import ExecuteOptions
 from builder.execution.run_mounts import Made, RunMounts
-from builder.execution.ulimits import merged_limits
 from builder.plan.steps import RunStep
 from builder.plan.variables import updated
 from builder.sources.inputs import Inputs, LayersOf
@@ -35,7 +34,7 @@ from runtime.rootfs import RootFiles, RootParts, prepare_root
 from runtime.sandbox.capabilities import ALL_CAPABILITIES, DEFAULT_CAPABILITIES
 from runtime.sandbox.seccomp import default_filter
 from runtime.sandbox.server import Process, SandboxServer
-from runtime.sandbox.spec import MASKED_PATHS, READ_ONLY_PATHS, SandboxSpec
+from runtime.sandbox.spec import MASKED_PATHS, READ_ONLY_PATHS, SandboxSpec, merged_rlimits
 
 _HOSTNAME = "buildkitsandbox"
 """BuildKit's: builds that write their host's name somewhere give the same with both."""
@@ -186,7 +185,7 @@ class RunRunner:
             masked_paths=() if insecure else MASKED_PATHS,
             read_only_paths=() if insecure else READ_ONLY_PATHS,
             shm_size=self._options.shm_size,
-            rlimits=merged_limits(self._options.ulimits),
+            rlimits=merged_rlimits(self._options.ulimits),
         )
 
     def _network(self, step: RunStep) -> Literal["none", "host"]:

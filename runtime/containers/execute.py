@@ -13,7 +13,7 @@ from runtime.monitor.identity import is_alive, open_process
 from runtime.sandbox.privilege import join
 from runtime.sandbox.seccomp import default_filter
 from runtime.sandbox.server import Process, SandboxServer
-from runtime.sandbox.spec import EntrySpec
+from runtime.sandbox.spec import EntrySpec, merged_rlimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +86,8 @@ def entry_spec(container: Container, wanted: ExecSpec, *, pid: int) -> EntrySpec
         user=(spec.user or "") if wanted.user is None else wanted.user,
         capabilities=spec.capabilities,
         seccomp=default_filter(spec.capabilities) if spec.seccomp else None,
+        rlimits=merged_rlimits(spec.ulimits),
+        oom_score_adj=spec.oom_score_adj,
         no_new_privileges=spec.no_new_privileges,
         terminal=wanted.terminal,
         terminal_size=wanted.terminal_size,

@@ -7,10 +7,12 @@ with the caller, however that ends.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 from runtime.containers.forwarding import Forwarding
+from runtime.containers.limited import OUT_OF_MEMORY, Limited
 from runtime.containers.prepare import event, new_container, sandbox_of
 from runtime.containers.record import State, write_state
 from runtime.containers.remove import discard_held, sweep_containers
@@ -33,20 +35,26 @@ def run(
     stdin_fd: int = 0,
     stdout_fd: int = 1,
     stderr_fd: int = 2,
+    say: Callable[[str], None] | None = None,
 ) -> int:
     """Run a container to its end in the foreground; its exit status, 128 + n for signal n.
 
+    `say` is told what the user should know of the end besides its status.
     To be called by the main thread: signals that this process gets meanwhile are the
     container's. `ImageNotFound`, or a `ContainerError` if it cannot be started.
     """
     sweep_containers(store)
     with new_container(store, spec) as held:
         container, state = held.container, held.container.state
+        limited = Limited()
         try:
-            with Forwarding() as forwarding:
+            with Forwarding() as forwarding, limited:
                 try:
-                    sandbox_spec = sandbox_of(store, container)
-                    process = sandbox.start(sandbox_spec, stdin_fd, stdout_fd, stderr_fd)
+                    order = limited.prepare(container, sandbox_of(store, container))
+                    streams = stdin_fd, stdout_fd, stderr_fd
+                    command = container.description.argv[0]
+                    process = sandbox.start_order(order, streams, command=command)
+                    limited.started(process)
                 except ContainerError as error:
                     failed = _ended(state, status_of(error))
                     write_state(container.folder, replace(failed, error=error.message))
@@ -60,7 +68,13 @@ def run(
                 write_state(container.folder, state)
                 event(container, "start")
                 status = forwarding.attend(process)
-            write_state(container.folder, _ended(state, status))
+                facts = limited.ended()
+            state = replace(_ended(state, status), **facts)
+            write_state(container.folder, state)
+            if state.oom_killed:
+                event(container, "oom")
+                if say is not None:
+                    say(OUT_OF_MEMORY)
             event(container, "die", exitCode=str(status))
             return status
         finally:

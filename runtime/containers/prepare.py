@@ -27,7 +27,7 @@ from runtime.monitor.events import append_event
 from runtime.monitor.identity import identify
 from runtime.rootfs import prepare_root
 from runtime.sandbox.seccomp import default_filter
-from runtime.sandbox.spec import SandboxSpec
+from runtime.sandbox.spec import SandboxSpec, merged_rlimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,8 @@ def sandbox_of(
         no_new_privileges=spec.no_new_privileges,
         read_only_root=spec.read_only,
         shm_size=spec.shm_size,
+        rlimits=merged_rlimits(spec.ulimits),
+        oom_score_adj=spec.oom_score_adj,
         init=spec.init,
         terminal=spec.terminal,
         terminal_size=terminal_size,

@@ -18,6 +18,7 @@ from runtime.containers.folder import (
     try_hold,
 )
 from runtime.containers.freezer import remove_freezer
+from runtime.containers.limiting import forget_groups, group_path, remove_groups
 from runtime.containers.names import locked_names
 from runtime.containers.record import (
     Container,
@@ -75,7 +76,7 @@ def sweep_containers(store: Store) -> None:
     for name in folder_names(parent):
         path = os.path.join(parent, name)
         container = read_container(path)
-        if container is not None and not _is_litter(container):
+        if container is not None and not (_is_litter(container) or _has_left_groups(container)):
             continue
         fd = try_hold(path)
         if fd is None:
@@ -86,6 +87,9 @@ def sweep_containers(store: Store) -> None:
                 own = again is None or again.spec.remove
                 with suppress(OSError):
                     _remove(store, name, path, volumes=own)
+            else:
+                with suppress(OSError):
+                    forget_groups(path)
         finally:
             os.close(fd)
 
@@ -133,6 +137,12 @@ def _is_litter(container: Container) -> bool:
     return container.spec.remove and container.state.status == "exited"
 
 
+def _has_left_groups(container: Container) -> bool:
+    """Whether its groups may still be there: whoever ran it was killed, and recorded no end."""
+    state = container.state
+    return state.status == "exited" and group_path(container.folder) is not None
+
+
 def _remove(store: Store, container_id: str, path: str, *, volumes: bool) -> None:
     name = recorded_name(path)
     if name is not None:
@@ -141,6 +151,7 @@ def _remove(store: Store, container_id: str, path: str, *, volumes: bool) -> Non
     if volumes:
         # First: their names are recorded with the container.
         remove_anonymous(store, container_id, path)
+    remove_groups(group_path(path))
     remove_tree(path)
     remove_freezer(container_id)
     store.release(container_id)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal
 
+from runtime.cgroups.limits import NO_LIMITS, Limits
 from runtime.errors import InvalidContainer
 from runtime.image.model import Healthcheck, RuntimeConfig
 from runtime.network.model import NO_NETWORK, NetworkSpec, network_document, network_from_document
@@ -70,6 +71,11 @@ class ContainerSpec:
     stop_signal  a number; `None` is the image's, or SIGTERM
     health       instead of what the image has; `test` `("NONE",)` is none
     shell        what a health check in shell form is given to; the image's
+    limits       on memory, processors, processes and block devices
+    cgroup_parent  the group in which its own is made; lamina's if `None`
+    strict       a limit that cannot be had is an error
+    ulimits      (resource, soft, hard), besides docker's
+    oom_score_adj  see `SandboxSpec`
     restarts     the most restarts of `on-failure`; 0 is any number
     remove       leave nothing behind at the end
     """
@@ -104,6 +110,11 @@ class ContainerSpec:
     restart: RestartPolicy = "no"
     restarts: int = 0
     log: LogOptions = LogOptions()
+    limits: Limits = NO_LIMITS
+    cgroup_parent: str | None = None
+    strict: bool = False
+    ulimits: tuple[tuple[int, int, int], ...] = ()
+    oom_score_adj: int | None = None
     remove: bool = False
 
 
@@ -161,7 +172,9 @@ def spec_document(spec: ContainerSpec) -> dict[str, Any]:
     document["network"] = network_document(spec.network)
     document["volumes"] = [_fields(mount) for mount in spec.volumes]
     document["health"] = spec.health.to_json() if spec.health is not None else None
-    document["log"] = {field.name: getattr(spec.log, field.name) for field in fields(spec.log)}
+    for name in ("log", "limits"):
+        value = document[name]
+        document[name] = {field.name: getattr(value, field.name) for field in fields(value)}
     return document
 
 
@@ -174,6 +187,8 @@ def spec_from_document(document: Mapping[str, Any]) -> ContainerSpec:
     members["volumes"] = tuple(_volume(each) for each in document.get("volumes", ()))
     members["health"] = Healthcheck.from_json(health) if health is not None else None
     members["log"] = LogOptions(**document["log"])
+    limits = {name: _frozen(value) for name, value in document["limits"].items()}
+    members["limits"] = Limits(**limits)
     return ContainerSpec(**members)
 
 

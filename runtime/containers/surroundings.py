@@ -1,10 +1,11 @@
-"""What a container has around it, besides its sandbox: for now its network.
+"""What a container has around it, besides its sandbox: its cgroups, its network.
 
 Says which hooks of `runtime.monitor.hooks` its monitor gets, and with what data.
 """
 
 from __future__ import annotations
 
+from runtime.containers.limiting import limits_hooks
 from runtime.containers.record import Container
 from runtime.containers.spec import ContainerSpec
 from runtime.errors import SandboxUnavailable
@@ -21,9 +22,10 @@ def needs_monitor(spec: ContainerSpec) -> bool:
 
 def hooks_of(container: Container) -> Hooks:
     """The hooks that a container's monitor opens, in their order."""
+    limits = limits_hooks(container, monitored=True)
     match container.spec.network.mode:
         case NoNetwork() | HostNetwork():
-            return ()
+            return limits
         case OtherContainer() | PrivateNetworks():
             raise SandboxUnavailable(
                 f"--network {container.spec.network.label}",

@@ -81,6 +81,8 @@ class Child:
         root_fd = self._enter_root()
         self._set_stage("set resource limits")
         _set_limits(order.rlimits)
+        if order.oom_score_adj is not None:
+            _set_oom_score(root_fd, order.oom_score_adj)
         self._set_stage("find the user")
         passwd, group = _read(root_fd, b"/etc/passwd"), _read(root_fd, b"/etc/group")
         ids = with_groups(find_user(passwd, group, order.user), group, order.groups)
@@ -108,6 +110,9 @@ class Child:
             self._set_stage("join the network")
             # Before /sys is made, which shows the network of who makes it.
             syscalls.setns(order.network_fd, syscalls.CLONE_NEWNET)
+        if order.cgroups or order.unified_cgroup is not None:
+            self._set_stage("enter its cgroups")
+            _enter_cgroups(order)
         root = Root(order, self._set_stage)
         root.make()
         root_fd = root.enter()
@@ -184,6 +189,25 @@ def bring_up_loopback() -> None:
     request = b"lo".ljust(16, b"\0") + _IFF_UP_RUNNING.to_bytes(2, sys.byteorder) + bytes(22)
     fcntl.ioctl(socket.fileno(), _SIOCSIFFLAGS, request)
     socket.close()
+
+
+def _enter_cgroups(order: Order) -> None:
+    """Be in the cgroups of version 1, and have what is above all of ours hidden."""
+    for folder in order.cgroups:
+        # As a thread, which is what there is: to move a process the kernel locks out all forks.
+        fd = os.open(folder + b"/tasks", os.O_WRONLY)
+        os.write(fd, b"0")
+        os.close(fd)
+    if order.namespaces["cgroup"][0] == "new":
+        syscalls.unshare(syscalls.CLONE_NEWCGROUP)
+
+
+def _set_oom_score(root_fd: int, score: int) -> None:
+    fd = open_in_root(root_fd, b"/proc/self/oom_score_adj", os.O_WRONLY)
+    try:
+        os.write(fd, b"%d" % score)
+    finally:
+        os.close(fd)
 
 
 def _set_limits(limits: tuple[tuple[int, int, int], ...]) -> None:

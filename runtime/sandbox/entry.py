@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from runtime.sandbox import syscalls
@@ -24,6 +25,7 @@ _KINDS = (
     ("cgroup", syscalls.CLONE_NEWCGROUP),
 )
 _HIERARCHIES = "/sys/fs/cgroup"
+_ID_LENGTH = 64
 
 
 class EnteringChild(Child):
@@ -85,19 +87,36 @@ def _other_namespaces(pid: int) -> int:
 
 
 def _join_cgroups(pid: int) -> None:
-    """Be in the same cgroups as a process, so that the same limits hold."""
+    """Be in those cgroups of a process that are a container's, so that the same limits hold.
+
+    Others are what its user was in, and perhaps no longer may enter. `OSError` for one that
+    cannot be entered: it would be a way around the limits.
+    """
     own = _cgroups("self")
     for names, path in _cgroups(str(pid)).items():
-        if own.get(names) == path:
+        if own.get(names) == path or not _is_containers(path):
             continue
+        # As in `child`: a thread of version 1 is moved without a lock that stops all forks.
+        file = "tasks" if names else "cgroup.procs"
         for place in _places(names):
             try:
-                fd = os.open(f"{place}{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+                fd = os.open(f"{place}{path}/{file}", os.O_WRONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 continue
             os.write(fd, b"0")
             os.close(fd)
             break
+        else:
+            raise OSError(errno.ENOENT, "is not mounted here", f"the cgroup {path} ({names})")
+
+
+def _is_containers(path: str) -> bool:
+    """Whether a group was made for a container, or in one: there is an ID in its path."""
+    for part in path.split("/"):
+        identity = part.removeprefix("lamina-")
+        if len(identity) == _ID_LENGTH and not identity.strip("0123456789abcdef"):
+            return True
+    return False
 
 
 def _cgroups(process: str) -> dict[str, str]:

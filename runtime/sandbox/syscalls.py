@@ -148,6 +148,8 @@ class _CloneArguments(ctypes.Structure):
     )  # fmt: skip
 
 
+_CLONE_INTO_CGROUP: Final = 0x2_0000_0000
+
 # PyDLL keeps the GIL: between the hooks below no other thread may run.
 _with_gil: Final = ctypes.PyDLL(None, use_errno=True)
 _syscall_with_gil: Final = _with_gil.syscall
@@ -165,15 +167,19 @@ _after_fork_parent: Final = _hook("PyOS_AfterFork_Parent")
 _after_fork_child: Final = _hook("PyOS_AfterFork_Child")
 
 
-def clone3(flags: int, exit_signal: int) -> tuple[int, int]:
+def clone3(flags: int, exit_signal: int, *, cgroup_fd: int = -1) -> tuple[int, int]:
     """Fork with these flags: (pid, pidfd) in the parent, (0, -1) in the child.
 
+    With `cgroup_fd` the child begins in that cgroup of version 2.
     The C library does not know of the child: it must soon execute something.
     """
     pidfd = ctypes.c_int(-1)
     arguments = _CloneArguments(
         flags=flags | CLONE_PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=exit_signal
     )
+    if cgroup_fd >= 0:
+        arguments.flags |= _CLONE_INTO_CGROUP
+        arguments.cgroup = cgroup_fd
     _before_fork()
     result = _syscall_with_gil(
         _long(_CLONE3), ctypes.byref(arguments), _long(ctypes.sizeof(arguments))
