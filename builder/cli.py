@@ -27,6 +27,7 @@ _COMMANDS = {
     "build": "builder.commands.build",
     "bundle": "builder.commands.bundle",
     "context": "builder.commands.context",
+    "cp": "builder.commands.container_copy",
     "create": "builder.commands.container_run",
     "df": "builder.commands.df",
     "doctor": "builder.commands.doctor",

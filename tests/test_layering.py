@@ -41,6 +41,7 @@ ALLOWED = {
     "runtime.image": ("runtime.image",),
     "runtime.sandbox": ("runtime.sandbox", "runtime.errors", "runtime.user"),
     "runtime.cgroups": ("runtime.cgroups", "runtime.sandbox", "runtime.errors"),
+    "runtime.copying": ("runtime.copying", "runtime.sandbox", "runtime.errors"),
     # Light enough to look after each container, but for what it imports at its end.
     "runtime.monitor": (
         "runtime.monitor",
