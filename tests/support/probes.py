@@ -44,6 +44,14 @@ def need_tool(name: str) -> str:
     return path
 
 
+def need_tun() -> None:
+    """What networks without root are made with; without it the test is skipped, or fails in CI."""
+    try:
+        os.close(os.open("/dev/net/tun", os.O_RDWR))
+    except OSError as error:
+        unmet(f"/dev/net/tun: {error.strerror} (make test mends it as root)")
+
+
 def unmet(reason: str) -> NoReturn:
     """Skip for a reason; fail for it where nothing may be skipped (LAMINA_REQUIRE_ALL=1)."""
     if REQUIRE_ALL:
