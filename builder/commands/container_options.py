@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from builder.commands.container_device_options import device_options, devices_of
 from builder.commands.container_limits_options import limits_of, limits_options
 from builder.commands.container_mounts import mounts_of
 from builder.commands.container_network_options import network_of, network_options
+from builder.commands.container_security_options import security_of, security_options
 from builder.commands.values import (
     host_address,
     key_value,
@@ -68,7 +68,7 @@ def container_options(command: Decorated) -> Decorated:
         click.option("--cidfile", metavar="FILE", help="Write its ID to a new file."),
     )):  # fmt: skip
         command = option(command)
-    return device_options(limits_options(network_options(command)))
+    return limits_options(network_options(security_options(command)))
 
 
 def spec_of(options: dict[str, Any], *, detached: bool) -> ContainerSpec:
@@ -108,7 +108,7 @@ def spec_of(options: dict[str, Any], *, detached: bool) -> ContainerSpec:
         log=_log(options["log_driver"], options["log_options"]),
         remove=options["remove"],
         **limits_of(options),
-        **devices_of(options),
+        **security_of(options),
     )
 
 

@@ -9,29 +9,23 @@ from builder.commands.refusals import Missing
 _NO_REALTIME = Missing(
     why="real-time scheduling cannot be given to containers", hint="--cpu-shares, --cpus"
 )
-_NO_SECURITY = Missing(why="containers always run under the default profile so far")
-_NO_NAMESPACES = Missing(why="namespaces cannot be chosen yet")
 _NO_WINDOWS = Missing(why="it is for Windows containers")
 _NO_DAEMON = Missing(why="there is no daemon")
 
 RUN_REFUSED: Mapping[str, Missing] = {
-    "--annotation": Missing(why="annotations are not supported", hint="--label"),
     "--blkio-weight-device": Missing(
         why="weights of single devices are not supported", hint="--blkio-weight"
     ),
-    "--cap-add": _NO_SECURITY,
-    "--cap-drop": _NO_SECURITY,
-    "--cgroupns": _NO_NAMESPACES,
     "--cpu-count": _NO_WINDOWS,
     "--cpu-percent": _NO_WINDOWS,
     "--cpu-rt-period": _NO_REALTIME,
     "--cpu-rt-runtime": _NO_REALTIME,
+    "--device": Missing(why="devices of the host's cannot be given yet"),
+    "--device-cgroup-rule": Missing(why="devices of the host's cannot be given yet"),
     "--disable-content-trust": Missing(why="there is no content trust"),
     "--gpus": Missing(why="GPUs are not supported"),
-    "--group-add": _NO_SECURITY,
     "--io-maxbandwidth": _NO_WINDOWS,
     "--io-maxiops": _NO_WINDOWS,
-    "--ipc": _NO_NAMESPACES,
     "--isolation": _NO_WINDOWS,
     "--kernel-memory": Missing(
         why="Linux no longer limits the kernel's memory by itself", hint="--memory"
@@ -41,15 +35,9 @@ RUN_REFUSED: Mapping[str, Missing] = {
         hint="lamina network create NAME: containers with --network NAME find each other by name",
     ),
     "--link-local-ip": Missing(why="link-local addresses cannot be chosen", hint="--ip"),
-    "--pid": _NO_NAMESPACES,
-    "--privileged": _NO_SECURITY,
     "-q": Missing(why="pulling says what it does, on standard error"),
     "--quiet": Missing(why="pulling says what it does, on standard error"),
     "--runtime": Missing(why="there is no other runtime to choose yet"),
-    "--security-opt": _NO_SECURITY,
     "--storage-opt": Missing(why="the size of a container's root cannot be limited"),
-    "--sysctl": Missing(why="kernel parameters of a container cannot be set yet"),
     "--use-api-socket": _NO_DAEMON,
-    "--userns": _NO_NAMESPACES,
-    "--uts": _NO_NAMESPACES,
 }

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from runtime.containers.devices import device_mounts
 from runtime.containers.folder import containers_directory, new_folder
 from runtime.containers.names import check_name, locked_names
 from runtime.containers.record import Container, Description, State, write_description, write_state
 from runtime.containers.remove import discard_held, event_attributes
+from runtime.containers.security import confined, with_joined
 from runtime.containers.spec import (
     SHORT_ID,
     ContainerSpec,
@@ -27,7 +27,6 @@ from runtime.image.store.store import Store
 from runtime.monitor.events import append_event
 from runtime.monitor.identity import identify
 from runtime.rootfs import prepare_root
-from runtime.sandbox.seccomp import default_filter
 from runtime.sandbox.spec import SandboxSpec, merged_rlimits
 
 
@@ -50,6 +49,7 @@ def new_container(store: Store, spec: ContainerSpec) -> Iterator[Held]:
     argv = command_line(spec, config)
     name = check_name(spec.name) if spec.name is not None else None
     final = with_volumes(store.root, resolved(spec, config), config)
+    final = with_joined(store.root, final)
     with new_folder(store.root) as (container_id, folder, lock_fd):
         try:
             hostname = _hostname(final, container_id)
@@ -103,11 +103,7 @@ def sandbox_of(
         view=store.view(diff_ids),
         trees=tuple(store.tree(diff_id) for diff_id in diff_ids),
         workspace=made,
-        mounts=(
-            *spec.mounts,
-            *sandbox_mounts(store.root, spec.volumes),
-            *device_mounts(spec.devices),
-        ),
+        mounts=(*spec.mounts, *sandbox_mounts(store.root, spec.volumes)),
         hostname=description.hostname,
         network=network,
         extra_hosts=spec.extra_hosts,
@@ -116,7 +112,7 @@ def sandbox_of(
         hostname_file=True,
         read_only_files=spec.read_only,
     )
-    return SandboxSpec(
+    sandbox = SandboxSpec(
         lower=root.lower,
         upper=os.path.join(folder, "upper"),
         work=root.work,
@@ -130,7 +126,6 @@ def sandbox_of(
         domainname=spec.network.domainname,
         network=network,
         capabilities=spec.capabilities,
-        seccomp=default_filter(spec.capabilities) if spec.seccomp else None,
         no_new_privileges=spec.no_new_privileges,
         read_only_root=spec.read_only,
         shm_size=spec.shm_size,
@@ -140,6 +135,7 @@ def sandbox_of(
         terminal=spec.terminal,
         terminal_size=terminal_size,
     )
+    return confined(store.root, spec, sandbox)
 
 
 def event(container: Container, action: str, **more: str) -> None:
@@ -151,4 +147,5 @@ def event(container: Container, action: str, **more: str) -> None:
 def _hostname(spec: ContainerSpec, container_id: str) -> str:
     if spec.hostname is not None:
         return spec.hostname
-    return os.uname().nodename if spec.network.label == "host" else container_id[:SHORT_ID]
+    of_host = spec.network.label == "host" or spec.security.uts == "host"
+    return os.uname().nodename if of_host else container_id[:SHORT_ID]

@@ -8,9 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal
 
-from runtime.cgroups.devices import Rule
 from runtime.cgroups.limits import NO_LIMITS, Limits
-from runtime.containers.devices import Device
+from runtime.containers.security import (
+    DEFAULT_SECURITY,
+    SecurityOptions,
+    security_document,
+    security_from_document,
+)
 from runtime.errors import InvalidContainer
 from runtime.image.model import Healthcheck, RuntimeConfig
 from runtime.network.model import NO_NETWORK, NetworkSpec, network_document, network_from_document
@@ -76,7 +80,6 @@ class ContainerSpec:
     limits       on memory, processors, processes and block devices
     cgroup_parent  the group in which its own is made; lamina's if `None`
     strict       a limit that cannot be had is an error
-    devices      of the host's; `device_rules` allow more, for files that it makes itself
     ulimits      (resource, soft, hard), besides docker's
     oom_score_adj  see `SandboxSpec`
     restarts     the most restarts of `on-failure`; 0 is any number
@@ -99,6 +102,7 @@ class ContainerSpec:
     capabilities: int = DEFAULT_CAPABILITIES
     seccomp: bool = True
     no_new_privileges: bool = False
+    security: SecurityOptions = DEFAULT_SECURITY
     read_only: bool = False
     shm_size: int | None = None
     labels: tuple[tuple[str, str], ...] = ()
@@ -116,8 +120,6 @@ class ContainerSpec:
     limits: Limits = NO_LIMITS
     cgroup_parent: str | None = None
     strict: bool = False
-    devices: tuple[Device, ...] = ()
-    device_rules: tuple[Rule, ...] = ()
     ulimits: tuple[tuple[int, int, int], ...] = ()
     oom_score_adj: int | None = None
     remove: bool = False
@@ -175,12 +177,9 @@ def spec_document(spec: ContainerSpec) -> dict[str, Any]:
     document: dict[str, Any] = {field.name: getattr(spec, field.name) for field in fields(spec)}
     document["mounts"] = [_mount_document(mount) for mount in spec.mounts]
     document["network"] = network_document(spec.network)
+    document["security"] = security_document(spec.security)
     document["volumes"] = [_fields(mount) for mount in spec.volumes]
     document["health"] = spec.health.to_json() if spec.health is not None else None
-    document["devices"] = [
-        {"source": each.source, "target": each.target, "access": each.access}
-        for each in spec.devices
-    ]
     for name in ("log", "limits"):
         value = document[name]
         document[name] = {field.name: getattr(value, field.name) for field in fields(value)}
@@ -193,10 +192,10 @@ def spec_from_document(document: Mapping[str, Any]) -> ContainerSpec:
     health = document["health"]
     members["mounts"] = tuple(_mount(each) for each in document["mounts"])
     members["network"] = network_from_document(document["network"])
+    members["security"] = security_from_document(document.get("security", {}))
     members["volumes"] = tuple(_volume(each) for each in document.get("volumes", ()))
     members["health"] = Healthcheck.from_json(health) if health is not None else None
     members["log"] = LogOptions(**document["log"])
-    members["devices"] = tuple(Device(**each) for each in document["devices"])
     limits = {name: _frozen(value) for name, value in document["limits"].items()}
     members["limits"] = Limits(**limits)
     return ContainerSpec(**members)

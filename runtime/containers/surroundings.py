@@ -17,15 +17,18 @@ Hooks = tuple[tuple[str, bytes], ...]
 
 def needs_monitor(spec: ContainerSpec) -> bool:
     """Whether only a monitor can give it what it wants."""
-    return not isinstance(spec.network.mode, NoNetwork | HostNetwork)
+    shares_processes = spec.security.pid != "private"
+    return shares_processes or not isinstance(spec.network.mode, NoNetwork | HostNetwork)
 
 
 def hooks_of(container: Container) -> Hooks:
     """The hooks that a container's monitor opens, in their order."""
-    limits = limits_hooks(container, monitored=True)
+    hooks = limits_hooks(container, monitored=True)
+    if container.spec.security.pid != "private":
+        hooks += (("runtime.monitor.leftovers", b""),)
     match container.spec.network.mode:
         case NoNetwork() | HostNetwork():
-            return limits
+            return hooks
         case OtherContainer() | PrivateNetworks():
             raise SandboxUnavailable(
                 f"--network {container.spec.network.label}",
