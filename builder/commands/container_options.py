@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from builder.commands.container_device_options import device_options, devices_of
 from builder.commands.container_limits_options import limits_of, limits_options
 from builder.commands.container_mounts import mounts_of
 from builder.commands.container_network_options import network_of, network_options
@@ -68,7 +69,7 @@ def container_options(command: Decorated) -> Decorated:
         click.option("--cidfile", metavar="FILE", help="Write its ID to a new file."),
     )):  # fmt: skip
         command = option(command)
-    return limits_options(network_options(security_options(command)))
+    return device_options(limits_options(network_options(security_options(command))))
 
 
 def spec_of(options: dict[str, Any], *, detached: bool) -> ContainerSpec:
@@ -109,6 +110,7 @@ def spec_of(options: dict[str, Any], *, detached: bool) -> ContainerSpec:
         remove=options["remove"],
         **limits_of(options),
         **security_of(options),
+        **devices_of(options),
     )
 
 

@@ -20,8 +20,6 @@ RUN_REFUSED: Mapping[str, Missing] = {
     "--cpu-percent": _NO_WINDOWS,
     "--cpu-rt-period": _NO_REALTIME,
     "--cpu-rt-runtime": _NO_REALTIME,
-    "--device": Missing(why="devices of the host's cannot be given yet"),
-    "--device-cgroup-rule": Missing(why="devices of the host's cannot be given yet"),
     "--disable-content-trust": Missing(why="there is no content trust"),
     "--gpus": Missing(why="GPUs are not supported"),
     "--io-maxbandwidth": _NO_WINDOWS,

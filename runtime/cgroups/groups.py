@@ -6,6 +6,7 @@ import errno
 import os
 import time
 
+from runtime.cgroups.devices import attach_program, lines_v1, program
 from runtime.cgroups.layout import CONTROLLERS, LEAF, read_text, write_text
 
 TYPE_CHECKING = False
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import signal as _signal
     from collections.abc import Iterable, Sequence
 
+    from runtime.cgroups.devices import Rule
     from runtime.cgroups.layout import Layout
 else:
     import _signal
@@ -68,6 +70,25 @@ class Groups:
                 write_text(f"{folder}/{file}", value)
                 return True
         return False
+
+    def limit_devices(self, rules: tuple[Rule, ...]) -> bool:
+        """Have only the devices work that a rule allows; `False` if the kernel cannot."""
+        folder = self.v1.get("devices")
+        if folder is not None:
+            write_text(f"{folder}/devices.deny", "a")
+            for line in lines_v1(rules):
+                write_text(f"{folder}/devices.allow", line)
+            return True
+        if not self.unified:
+            return False
+        try:
+            attach_program(self.unified, program(rules))
+        except OSError as error:
+            # Made without CONFIG_CGROUP_BPF.
+            if error.errno not in (errno.ENOSYS, errno.EINVAL):
+                raise
+            return False
+        return True
 
     def oom_kills(self) -> int:
         """How many processes the kernel has killed because they had no memory left."""

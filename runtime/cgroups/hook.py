@@ -14,28 +14,35 @@ from runtime.errors import ContainerError, SetupFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from runtime.cgroups.devices import Rule
     from runtime.cgroups.plan import Write
     from runtime.sandbox.wire import Order
 
 MODULE = "runtime.cgroups.hook"
 
 
-def encode_hook(path: str, writes: tuple[Write, ...]) -> bytes:
-    """The data of a hook: where the groups are in their hierarchies, and what is written."""
-    return marshal.dumps((path, writes))
+def encode_hook(path: str, writes: tuple[Write, ...], rules: tuple[Rule, ...] | None) -> bytes:
+    """The data of a hook: where the groups are in their hierarchies, and what is written.
+
+    `rules` say which devices may be used; any, if `None`.
+    """
+    return marshal.dumps((path, writes, rules))
 
 
 def open_hook(data: bytes, container_id: str, loop: object) -> LimitsHook:
     """The hook of a container."""
-    path, writes = marshal.loads(data)
-    return LimitsHook(path, writes)
+    path, writes, rules = marshal.loads(data)
+    return LimitsHook(path, writes, rules)
 
 
 class LimitsHook:
     """The groups of one container."""
 
-    def __init__(self, path: str, writes: tuple[Write, ...]) -> None:
+    def __init__(
+        self, path: str, writes: tuple[Write, ...], rules: tuple[Rule, ...] | None
+    ) -> None:
         self._writes = writes
+        self._rules = rules
         controllers = [controller for controller, _, _ in writes]
         self._groups = Groups(find_layout(), path, controllers=controllers)
 
@@ -51,6 +58,9 @@ class LimitsHook:
         try:
             for controller, option, choices in self._writes:
                 self._limit(controller, option, choices)
+            if self._rules is not None and not order.all_devices:
+                # Only then: without a filter its root could make itself any disk.
+                order.live_devices = self._filter(self._rules)
         except BaseException:
             groups.remove()
             raise
@@ -67,6 +77,14 @@ class LimitsHook:
     def after_exit(self) -> None:
         """Remove the groups, with whatever process is still in them."""
         self._groups.remove()
+
+    def _filter(self, rules: tuple[Rule, ...]) -> bool:
+        """Have only these devices work; whether that is so."""
+        try:
+            return self._groups.limit_devices(rules)
+        except OSError as error:
+            why = (error.strerror or "").lower()
+            raise SetupFailed("limit the devices of its cgroup", error.errno or 0, why) from error
 
     def _limit(self, controller: str, option: str, choices: tuple[tuple[str, str], ...]) -> None:
         try:

@@ -14,6 +14,7 @@ from runtime.cgroups.hook import MODULE, encode_hook
 from runtime.cgroups.layout import Layout, default_parent, find_layout, owns_hierarchies
 from runtime.cgroups.limits import NO_LIMITS
 from runtime.cgroups.plan import Write, plan_v1, plan_v2
+from runtime.containers.devices import device_rules
 from runtime.containers.record import Container
 from runtime.containers.spec import ContainerSpec
 from runtime.errors import InvalidContainer, SandboxUnavailable
@@ -72,6 +73,10 @@ def enforcement(spec: ContainerSpec) -> Enforcement:
             )
     if spec.cgroup_parent is not None:
         options = ("--cgroup-parent", *options)
+    if any(device.access != "rwm" for device in spec.devices):
+        options = (*options, "--device (r, w, m)")
+    if spec.device_rules:
+        options = (*options, "--device-cgroup-rule")
     return Enforcement(
         path=None, writes=writes, missing=options, why=trouble.why, remedy=trouble.remedy
     )
@@ -79,7 +84,8 @@ def enforcement(spec: ContainerSpec) -> Enforcement:
 
 def check_limits(spec: ContainerSpec) -> Enforcement | None:
     """The same, where there are limits; `SandboxUnavailable` if strict and one is missing."""
-    if spec.limits == NO_LIMITS and spec.cgroup_parent is None:
+    wanted = spec.devices or spec.device_rules or spec.cgroup_parent is not None
+    if spec.limits == NO_LIMITS and not wanted:
         return None
     found = enforcement(spec)
     if found.missing and spec.strict:
@@ -98,7 +104,10 @@ def limits_hooks(container: Container, *, monitored: bool) -> tuple[tuple[str, b
     path = f"{found.path}/{container.id}"
     # Whoever removes it may be in another group, and have another idea of where it is.
     files.write_file(os.path.join(container.folder, _RECORD), path.encode())
-    return ((MODULE, encode_hook(path, found.writes)),)
+    rules = None
+    if owns_hierarchies():  # Others have no rights to devices that could be taken from them.
+        rules = device_rules(spec.devices, spec.device_rules)
+    return ((MODULE, encode_hook(path, found.writes, rules)),)
 
 
 def group_path(folder: str) -> str | None:

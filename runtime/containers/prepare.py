@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from runtime.containers.devices import device_mounts
 from runtime.containers.folder import containers_directory, new_folder
 from runtime.containers.names import check_name, locked_names
 from runtime.containers.record import Container, Description, State, write_description, write_state
@@ -103,7 +104,11 @@ def sandbox_of(
         view=store.view(diff_ids),
         trees=tuple(store.tree(diff_id) for diff_id in diff_ids),
         workspace=made,
-        mounts=(*spec.mounts, *sandbox_mounts(store.root, spec.volumes)),
+        mounts=(
+            *spec.mounts,
+            *sandbox_mounts(store.root, spec.volumes),
+            *device_mounts(spec.devices),
+        ),
         hostname=description.hostname,
         network=network,
         extra_hosts=spec.extra_hosts,

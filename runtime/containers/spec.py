@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal
 
+from runtime.cgroups.devices import Rule
 from runtime.cgroups.limits import NO_LIMITS, Limits
+from runtime.containers.devices import Device
 from runtime.containers.security import (
     DEFAULT_SECURITY,
     SecurityOptions,
@@ -80,6 +82,7 @@ class ContainerSpec:
     limits       on memory, processors, processes and block devices
     cgroup_parent  the group in which its own is made; lamina's if `None`
     strict       a limit that cannot be had is an error
+    devices      of the host's; `device_rules` allow more, for files that it makes itself
     ulimits      (resource, soft, hard), besides docker's
     oom_score_adj  see `SandboxSpec`
     restarts     the most restarts of `on-failure`; 0 is any number
@@ -120,6 +123,8 @@ class ContainerSpec:
     limits: Limits = NO_LIMITS
     cgroup_parent: str | None = None
     strict: bool = False
+    devices: tuple[Device, ...] = ()
+    device_rules: tuple[Rule, ...] = ()
     ulimits: tuple[tuple[int, int, int], ...] = ()
     oom_score_adj: int | None = None
     remove: bool = False
@@ -180,6 +185,10 @@ def spec_document(spec: ContainerSpec) -> dict[str, Any]:
     document["security"] = security_document(spec.security)
     document["volumes"] = [_fields(mount) for mount in spec.volumes]
     document["health"] = spec.health.to_json() if spec.health is not None else None
+    document["devices"] = [
+        {"source": each.source, "target": each.target, "access": each.access}
+        for each in spec.devices
+    ]
     for name in ("log", "limits"):
         value = document[name]
         document[name] = {field.name: getattr(value, field.name) for field in fields(value)}
@@ -196,6 +205,7 @@ def spec_from_document(document: Mapping[str, Any]) -> ContainerSpec:
     members["volumes"] = tuple(_volume(each) for each in document.get("volumes", ()))
     members["health"] = Healthcheck.from_json(health) if health is not None else None
     members["log"] = LogOptions(**document["log"])
+    members["devices"] = tuple(Device(**each) for each in document["devices"])
     limits = {name: _frozen(value) for name, value in document["limits"].items()}
     members["limits"] = Limits(**limits)
     return ContainerSpec(**members)

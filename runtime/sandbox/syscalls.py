@@ -135,6 +135,12 @@ def _naming(error: OSError, path: Path | None) -> OSError:
     return OSError(error.errno, error.strerror, path) if path else error
 
 
+def syscall(number: int, *arguments: Any) -> int:
+    """Any system call; integers are passed as long."""
+    given = (_long(each) if isinstance(each, int) else each for each in arguments)
+    return int(_syscall(_long(number), *given))
+
+
 # ---- processes and namespaces
 
 
