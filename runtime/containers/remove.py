@@ -31,7 +31,7 @@ from runtime.errors import ContainerRunning, SetupFailed
 from runtime.image.store.remove import remove_tree
 from runtime.image.store.store import Store, open_store
 from runtime.monitor.events import append_event
-from runtime.monitor.identity import has_ended, identify, open_process, send_signal
+from runtime.monitor.identity import has_ended, identify, is_alive, open_process, send_signal
 
 _KILL_SECONDS: Final = 10
 _STEP: Final = 0.2
@@ -132,9 +132,14 @@ def event_attributes(container: Container) -> dict[str, str]:
 
 
 def _is_litter(container: Container) -> bool:
-    if container.state.status == "dead":
+    state = container.state
+    if state.status == "dead":
         return True
-    return container.spec.remove and container.state.status == "exited"
+    # Killed between making it and recording that it runs: `create` names nobody who is to do so.
+    begun = state.status == "created" and state.runner is not None
+    return container.spec.remove and (
+        state.status == "exited" or (begun and not is_alive(state.runner))
+    )
 
 
 def _has_left_groups(container: Container) -> bool:
