@@ -48,6 +48,7 @@ _COMMANDS = {
     "manifest": "builder.commands.manifest",
     "parse": "builder.commands.parse",
     "pause": "builder.commands.container_control",
+    "port": "builder.commands.container_port",
     "prune": "builder.commands.prune",
     "ps": "builder.commands.container_list",
     "pull": "builder.commands.pull",

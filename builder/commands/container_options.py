@@ -23,7 +23,9 @@ from builder.commands.values import (
 from builder.errors import OptionError
 from runtime.containers.signals import parse_signal
 from runtime.containers.spec import ContainerSpec, LogOptions
+from runtime.containers.surroundings import default_mode
 from runtime.image.model import Healthcheck
+from runtime.network.model import HOST_GATEWAY
 
 Decorated = Callable[..., Any]
 
@@ -89,8 +91,8 @@ def spec_of(options: dict[str, Any], *, detached: bool) -> ContainerSpec:
         working_dir=options["workdir"],
         user=options["user"],
         hostname=options["hostname"],
-        network=network_of(options),
-        extra_hosts=tuple(host_address(text) for text in options["hosts"]),
+        network=network_of(options, default=default_mode()),
+        extra_hosts=tuple(host_address(text, HOST_GATEWAY) for text in options["hosts"]),
         read_only=options["read_only"],
         shm_size=size_in_bytes(options["shm_size"], "--shm-size"),
         mounts=mounted.mounts,

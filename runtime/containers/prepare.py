@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from runtime.containers.devices import device_mounts
-from runtime.containers.folder import containers_directory, new_folder
+from runtime.containers.folder import containers_directory, find_container, new_folder
 from runtime.containers.names import check_name, locked_names
+from runtime.containers.networks import checked, extra_hosts, shared_files
 from runtime.containers.record import Container, Description, State, write_description, write_state
 from runtime.containers.remove import discard_held, event_attributes
 from runtime.containers.security import confined, with_joined
@@ -27,6 +28,7 @@ from runtime.image.store.remove import remove_tree
 from runtime.image.store.store import Store
 from runtime.monitor.events import append_event
 from runtime.monitor.identity import identify
+from runtime.network.model import HostNetwork, OtherContainer, PrivateNetworks
 from runtime.rootfs import prepare_root
 from runtime.sandbox.spec import SandboxSpec, merged_rlimits
 
@@ -45,6 +47,7 @@ def new_container(store: Store, spec: ContainerSpec) -> Iterator[Held]:
 
     `ImageNotFound`, `NameTaken`, `InvalidContainer`, `InvalidVolume`. On error nothing is left.
     """
+    spec = checked(store.root, spec)
     image = store.image(spec.image)
     config = image.config.config
     argv = command_line(spec, config)
@@ -53,7 +56,7 @@ def new_container(store: Store, spec: ContainerSpec) -> Iterator[Held]:
     final = with_joined(store.root, final)
     with new_folder(store.root) as (container_id, folder, lock_fd):
         try:
-            hostname = _hostname(final, container_id)
+            hostname = _hostname(store.root, final, container_id)
             with locked_names(containers_directory(store.root)) as names:
                 name = names.take(name, container_id)
                 description = Description(
@@ -108,10 +111,12 @@ def sandbox_of(
             *spec.mounts,
             *sandbox_mounts(store.root, spec.volumes),
             *device_mounts(spec.devices),
+            *shared_files(store.root, spec),
         ),
         hostname=description.hostname,
         network=network,
-        extra_hosts=spec.extra_hosts,
+        extra_hosts=extra_hosts(store.root, spec),
+        has_addresses=isinstance(spec.network.mode, PrivateNetworks),
         domainname=spec.network.domainname,
         names=spec.network.names,
         hostname_file=True,
@@ -149,8 +154,15 @@ def event(container: Container, action: str, **more: str) -> None:
     append_event(os.path.dirname(container.folder), action, container.id, attributes)
 
 
-def _hostname(spec: ContainerSpec, container_id: str) -> str:
+def _hostname(root: str, spec: ContainerSpec, container_id: str) -> str:
     if spec.hostname is not None:
         return spec.hostname
-    of_host = spec.network.label == "host" or spec.security.uts == "host"
-    return os.uname().nodename if of_host else container_id[:SHORT_ID]
+    if spec.security.uts == "host":
+        return os.uname().nodename
+    match spec.network.mode:
+        case HostNetwork():
+            return os.uname().nodename
+        case OtherContainer(name):
+            return find_container(root, name).description.hostname
+        case _:
+            return container_id[:SHORT_ID]

@@ -131,6 +131,14 @@ def event_attributes(container: Container) -> dict[str, str]:
     return {**dict(spec.labels), "image": spec.image, "name": container.name}
 
 
+def forget_networks(root: str, container_id: str) -> None:
+    """Take back what a container has of networks, if its monitor was killed before it did."""
+    if os.path.isdir(os.path.join(root, "networks", "run")):
+        from runtime.containers.networks import forget
+
+        forget(root, container_id)
+
+
 def _is_litter(container: Container) -> bool:
     state = container.state
     if state.status == "dead":
@@ -157,6 +165,7 @@ def _remove(store: Store, container_id: str, path: str, *, volumes: bool) -> Non
         # First: their names are recorded with the container.
         remove_anonymous(store, container_id, path)
     remove_groups(group_path(path))
+    forget_networks(store.root, container_id)
     remove_tree(path)
     remove_freezer(container_id)
     store.release(container_id)

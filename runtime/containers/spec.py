@@ -19,7 +19,13 @@ from runtime.containers.security import (
 )
 from runtime.errors import InvalidContainer
 from runtime.image.model import Healthcheck, RuntimeConfig
-from runtime.network.model import NO_NETWORK, NetworkSpec, network_document, network_from_document
+from runtime.network.model import (
+    NO_NETWORK,
+    NetworkSpec,
+    Protocol,
+    network_document,
+    network_from_document,
+)
 from runtime.sandbox.capabilities import DEFAULT_CAPABILITIES
 from runtime.sandbox.spec import BindMount, Mount, TmpfsMount
 
@@ -143,6 +149,7 @@ def resolved(spec: ContainerSpec, config: RuntimeConfig) -> ContainerSpec:
         user=config.user if spec.user is None else spec.user,
         labels=tuple({**dict(config.labels), **dict(spec.labels)}.items()),
         stop_signal=stop_signal,
+        network=replace(spec.network, exposed=_exposed(spec, config)),
         health=_health(spec.health, config.healthcheck),
         shell=config.shell or spec.shell,
     )
@@ -209,6 +216,19 @@ def spec_from_document(document: Mapping[str, Any]) -> ContainerSpec:
     limits = {name: _frozen(value) for name, value in document["limits"].items()}
     members["limits"] = Limits(**limits)
     return ContainerSpec(**members)
+
+
+def _exposed(spec: ContainerSpec, config: RuntimeConfig) -> tuple[tuple[int, Protocol], ...]:
+    """The ports that the image exposes, and those of the caller."""
+    found: dict[tuple[int, Protocol], None] = {}
+    for text in config.exposed_ports:
+        ports, _, protocol = text.lower().partition("/")
+        first, _, last = ports.partition("-")
+        if protocol in ("", "tcp", "udp") and first.isdigit() and (last or first).isdigit():
+            kind: Protocol = "udp" if protocol == "udp" else "tcp"
+            for port in range(int(first), min(int(last or first), 65535) + 1):
+                found[port, kind] = None
+    return tuple(found | dict.fromkeys(spec.network.exposed))
 
 
 def _health(wanted: Healthcheck | None, given: Healthcheck | None) -> Healthcheck | None:

@@ -12,6 +12,9 @@ from typing import Any, Final, Literal
 DEFAULT_NETWORK: Final = "bridge"
 """The private network that every store has: docker's name for it."""
 
+HOST_GATEWAY: Final = "host-gateway"
+"""As an address in `--add-host`: the host, as the container sees it."""
+
 Protocol = Literal["tcp", "udp"]
 
 
