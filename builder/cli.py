@@ -62,9 +62,11 @@ _COMMANDS = {
     "save": "builder.commands.save",
     "serve": "builder.commands.serve",
     "start": "builder.commands.container_start",
+    "stats": "builder.commands.container_stats",
     "stop": "builder.commands.container_control",
     "tag": "builder.commands.images",
     "volume": "builder.commands.volume",
+    "top": "builder.commands.container_top",
     "unpause": "builder.commands.container_control",
     "wait": "builder.commands.container_control",
 }

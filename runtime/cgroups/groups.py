@@ -90,6 +90,38 @@ class Groups:
             return False
         return True
 
+    def there(self) -> Groups:
+        """Those of them that are there."""
+        found = Groups(self._layout, "")
+        found.unified = self.unified if os.path.isdir(self.unified) else ""
+        found.v1 = {name: path for name, path in self.v1.items() if os.path.isdir(path)}
+        return found
+
+    def processes(self) -> list[int]:
+        """The IDs of all processes in them, and in groups that a container made below."""
+        found: set[int] = set()
+        for folder, _, _ in os.walk(self.directories[0]):
+            found.update(map(int, read_text(f"{folder}/cgroup.procs").split()))
+        return sorted(found)
+
+    @property
+    def can_freeze(self) -> bool:
+        return bool(self.unified) or "freezer" in self.v1
+
+    def freeze(self, *, frozen: bool) -> None:
+        """Have all processes stop where they are, or go on; that takes a moment."""
+        if self.unified:
+            write_text(f"{self.unified}/cgroup.freeze", str(int(frozen)))
+        else:
+            text = "FROZEN" if frozen else "THAWED"
+            write_text(f"{self.v1['freezer']}/freezer.state", text)
+
+    @property
+    def is_frozen(self) -> bool:
+        if self.unified:
+            return "frozen 1" in read_text(f"{self.unified}/cgroup.events").splitlines()
+        return read_text(f"{self.v1['freezer']}/freezer.state") == "FROZEN"
+
     def oom_kills(self) -> int:
         """How many processes the kernel has killed because they had no memory left."""
         if self.unified and self._has_v2_controllers:
