@@ -121,6 +121,7 @@ def sandbox_of(
         names=spec.network.names,
         hostname_file=True,
         read_only_files=spec.read_only,
+        owners=store.owners,
     )
     sandbox = SandboxSpec(
         lower=root.lower,

@@ -28,6 +28,7 @@ from runtime.containers.record import (
 )
 from runtime.containers.volumes import remove_anonymous
 from runtime.errors import ContainerRunning, SetupFailed
+from runtime.image.layer.owners import owners_here
 from runtime.image.store.remove import remove_tree
 from runtime.image.store.store import Store, open_store
 from runtime.monitor.events import append_event
@@ -96,7 +97,7 @@ def sweep_containers(store: Store) -> None:
 
 def discard(root: str, container_id: str) -> None:
     """Remove a container whose folder this process holds, with the volumes made for it."""
-    with open_store(root) as store:
+    with open_store(root, owners_here()) as store:
         discard_held(store, container_id)
 
 

@@ -10,6 +10,7 @@ from runtime.sandbox import syscalls
 from runtime.sandbox.child import Child
 from runtime.sandbox.helper import clone_by_helper
 from runtime.sandbox.joining import join_namespaces, joins_any, new_kinds
+from runtime.sandbox.supervisor import start_supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +43,22 @@ def clone_container(
     `error_fd`, which is at its end when the command has been executed. `capability` is the
     kernel's last one. A helper has to be waited for, too; see `clone_by_helper`.
     """
+    order.supervisor = start_supervisor()
+    try:
+        return _clone(order, standard, error_fd, capability, flags, exit_signal)
+    finally:
+        if order.supervisor >= 0:
+            os.close(order.supervisor)
+
+
+def _clone(
+    order: Order,
+    standard: Sequence[int],
+    error_fd: int,
+    capability: int,
+    flags: int,
+    exit_signal: int,
+) -> tuple[int, int, int]:
     kinds = new_kinds(order)
     if order.cgroups or order.unified_cgroup is not None:
         # Made by the child, when it is where the namespace is to begin.

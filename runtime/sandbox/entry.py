@@ -8,6 +8,7 @@ import os
 from runtime.sandbox import syscalls
 from runtime.sandbox.child import Child, forbid_imports
 from runtime.sandbox.helper import clone_by_helper
+from runtime.sandbox.supervisor import start_supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,10 +52,14 @@ def clone_into(
 
     Its pid and pidfd, and the pid of a helper; see `clone_by_helper`.
     """
+    order.supervisor = start_supervisor()
 
     def prepare(stage: Callable[[str], None]) -> int:
         stage("enter the container")
         kinds = _other_namespaces(order.enter)
+        if order.supervisor >= 0:
+            # Its command may be in a namespace of its own, for another ID: this one gets its own.
+            kinds &= ~syscalls.CLONE_NEWUSER
         stage("join the container's cgroup")
         _join_cgroups(order.enter)
         stage("enter the container")
@@ -67,14 +72,18 @@ def clone_into(
         os.chdir("/")
         return 0
 
-    return clone_by_helper(
-        prepare,
-        EnteringChild(order, error_fd, capability).run,
-        standard,
-        error_fd,
-        flags=flags,
-        exit_signal=exit_signal,
-    )
+    try:
+        return clone_by_helper(
+            prepare,
+            EnteringChild(order, error_fd, capability).run,
+            standard,
+            error_fd,
+            flags=flags,
+            exit_signal=exit_signal,
+        )
+    finally:
+        if order.supervisor >= 0:
+            os.close(order.supervisor)
 
 
 def _other_namespaces(pid: int) -> int:

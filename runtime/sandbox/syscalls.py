@@ -76,6 +76,7 @@ PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 
 SECCOMP_SET_MODE_FILTER: Final = 1
 SECCOMP_FILTER_FLAG_SPEC_ALLOW: Final = 4
+SECCOMP_FILTER_FLAG_NEW_LISTENER: Final = 8
 CLOSE_RANGE_CLOEXEC: Final = 4
 
 # Numbers from 424 on are the same on every architecture.
@@ -258,6 +259,17 @@ def seccomp(operation: int, flags: int, program: bytes) -> None:
     """Install a filter: instructions of classic BPF, eight bytes each."""
     argument = _FilterProgram(len(program) // 8, program)
     _syscall(_long(_SECCOMP), _long(operation), _long(flags), ctypes.byref(argument))
+
+
+def seccomp_listener(program: bytes) -> int:
+    """Install a filter whose calls wait for who has the descriptor."""
+    argument = _FilterProgram(len(program) // 8, program)
+    flags = SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_SPEC_ALLOW
+    return int(
+        _syscall(
+            _long(_SECCOMP), _long(SECCOMP_SET_MODE_FILTER), _long(flags), ctypes.byref(argument)
+        )
+    )
 
 
 def close_range(first: int, last: int, flags: int) -> None:

@@ -66,6 +66,7 @@ class Order:
     terminal: bool
     terminal_size: tuple[int, int]
     shm_fd: int = -1  # where it is that of another container: made when it is joined
+    supervisor: int = -1  # where a filter's listener goes (`runtime.sandbox.supervisor`)
     enter: int  # a process in the container to enter, or 0 for a new container
 
     def __init__(self, fields: dict[str, object]) -> None:
