@@ -4,7 +4,8 @@ should be is written on them, as an attribute that goes where the file goes.
 Regular files and directories have `user.lamina.owner`: `UID:GID`, and of a device, for which a
 regular file stands, `UID:GID:c:MAJOR:MINOR` (or `b`). Links and fifos can have no `user.*`
 attributes; a file capability, which means nothing on what is never executed, holds two numbers.
-Overlayfs copies both with the file. What has no record belongs to 0:0.
+Overlayfs copies both with the file. What has no record belongs to 0:0; so does what is left out
+of one (`33:`, after `chown 33`).
 
 Only what is cheap is imported: the processes that look after containers use this.
 """
@@ -29,7 +30,8 @@ UNCHANGED: Final = 0xFFFF_FFFF
 
 
 class Record:
-    """An owner; and what kind of device it is (`c` or `b`), if it is one, and its number."""
+    """An owner, of which a part may be `UNCHANGED` from the beginning; and of a device what kind it
+    is (`c` or `b`), and its number."""
 
     __slots__ = ("gid", "kind", "rdev", "uid")
 
@@ -45,10 +47,11 @@ def parse_record(value: bytes) -> Record | None:
     words = value.decode("ascii", "replace").split(":")
     if len(words) not in (2, 5) or (len(words) == 5 and words.pop(2) not in ("c", "b")):
         return None
+    words[:2] = [word or str(UNCHANGED) for word in words[:2]]
     if not all(word.isascii() and word.isdigit() and len(word) < 11 for word in words):
         return None
     uid, gid, *numbers = map(int, words)
-    if max(uid, gid) >= UNCHANGED or any(number >= 1 << 20 for number in numbers):
+    if max(uid, gid) > UNCHANGED or any(number >= 1 << 20 for number in numbers):
         return None
     if not numbers:
         return Record(uid, gid)
@@ -80,7 +83,7 @@ def write_record(
     """Record an owner, instead of what is recorded. `OSError` if the file system cannot."""
     named = _has_named(mode)
     if named:
-        text = f"{record.uid}:{record.gid}"
+        text = ":".join("" if i == UNCHANGED else str(i) for i in (record.uid, record.gid))
         if record.kind:
             text += f":{record.kind}:{os.major(record.rdev)}:{os.minor(record.rdev)}"
         value = text.encode()

@@ -223,7 +223,7 @@ class _Call:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             fd = os.open(name, flags, stat.S_IMODE(mode), dir_fd=parent)
             try:
-                record = Record(0, 0, "c" if stat.S_ISCHR(mode) else "b", device)
+                record = Record(UNCHANGED, UNCHANGED, "c" if stat.S_ISCHR(mode) else "b", device)
                 write_record(fd, stat.S_IFREG, record)
             except OSError:
                 os.unlink(name, dir_fd=parent)
@@ -327,7 +327,7 @@ def _give(fd: int, uid: int, gid: int) -> None:
     """Record an owner. The call itself is made, too: it has other effects, and knows errors."""
     place = f"/proc/self/fd/{fd}"
     mode = os.fstat(fd).st_mode
-    old = read_record(place, mode, follow=True) or Record(0, 0)
+    old = read_record(place, mode, follow=True) or Record(UNCHANGED, UNCHANGED)
     os.chown(place, -1 if uid == UNCHANGED else 0, -1 if gid == UNCHANGED else 0)
     record = Record(
         old.uid if uid == UNCHANGED else uid,

@@ -12,6 +12,7 @@ from runtime.image.layer.overlay_marks import xattr_names
 from runtime.owner_record import (
     NAME,
     RESERVED,
+    UNCHANGED,
     Record,
     has_one_id,
     parse_record,
@@ -66,12 +67,16 @@ def recorded_entry(
     else:
         record = read_record(place, stat.S_IFLNK)
     if record is None:
-        record = Record(0, 0)
+        record = Record(UNCHANGED, UNCHANGED)
+    if UNCHANGED in (record.uid, record.gid):
+        uid, gid = 0, 0
         if owners.made_by is not None and _ORIGIN not in xattr_names(place):
             uid, gid = owners.made_by
-            record = Record(uid, gid if group is None else group)
-            if record.uid or record.gid:
-                write_record(place, stat.S_IFREG if plain else stat.S_IFLNK, record)
+            gid = gid if group is None else group
+        record.uid = uid if record.uid == UNCHANGED else record.uid
+        record.gid = gid if record.gid == UNCHANGED else record.gid
+        if owners.made_by is not None and (record.uid or record.gid or record.kind):
+            write_record(place, stat.S_IFREG if plain else stat.S_IFLNK, record)
     changed = replace(entry, uid=record.uid, gid=record.gid, xattrs=_own(entry.xattrs))
     if not record.kind or entry.kind is not Kind.REGULAR:
         return changed
