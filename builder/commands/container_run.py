@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,8 @@ from builder.commands.refusals import refusing
 from builder.commands.relay import terminal_size
 from builder.commands.sessions import Shown, keys_of, need_terminal, new_session
 from builder.errors import BuildError, OptionError
+from builder.quick import key_of
+from builder.start import run_words
 from runtime.containers.spec import ContainerSpec
 from runtime.containers.surroundings import needs_monitor
 from runtime.errors import CommandNotFound, CommandNotRunnable, ContainerError
@@ -126,7 +129,9 @@ def _run_direct(root: str, spec: ContainerSpec, options: dict[str, Any]) -> int 
         spec = replace(spec, image=available(engine.store, options))
         if spec.health is None and engine.store.image(spec.image).config.config.healthcheck:
             return None
-        return run(engine.store, engine.sandbox, spec, stdin_fd=stdin, say=say)
+        words = run_words(sys.argv[1:])
+        key = key_of(words[1]) if words is not None else None
+        return run(engine.store, engine.sandbox, spec, stdin_fd=stdin, say=say, key=key)
 
 
 def _run_detached(

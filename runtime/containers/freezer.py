@@ -68,14 +68,6 @@ def thaw(container: Container) -> None:
         unpause(container)
 
 
-def remove_freezer(container_id: str) -> None:
-    """Remove what `pause` made, if it is there; its processes are gone."""
-    place = hierarchy()
-    if place:
-        with suppress(OSError):
-            os.rmdir(f"{place}/lamina-{container_id}")
-
-
 def _unified() -> str:
     place = hierarchy()
     if not place:

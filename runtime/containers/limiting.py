@@ -20,8 +20,6 @@ from runtime.containers.spec import ContainerSpec
 from runtime.errors import InvalidContainer, SandboxUnavailable
 from runtime.monitor import files
 
-_RECORD = "cgroup"
-"""In a container's folder: the path of its groups."""
 _DELEGATE = "systemd-run --user --scope -p Delegate=yes lamina …"
 
 
@@ -103,7 +101,7 @@ def limits_hooks(container: Container, *, monitored: bool) -> tuple[tuple[str, b
         return ()
     path = f"{found.path}/{container.id}"
     # Whoever removes it may be in another group, and have another idea of where it is.
-    files.write_file(os.path.join(container.folder, _RECORD), path.encode())
+    files.write_file(os.path.join(container.folder, files.CGROUP), path.encode())
     rules = None
     if owns_hierarchies():  # Others have no rights to devices that could be taken from them.
         rules = device_rules(spec.devices, spec.device_rules)
@@ -113,7 +111,7 @@ def limits_hooks(container: Container, *, monitored: bool) -> tuple[tuple[str, b
 def group_path(folder: str) -> str | None:
     """Where the groups of a container are, or were, below each hierarchy."""
     try:
-        with open(os.path.join(folder, _RECORD), encoding="utf-8") as file:
+        with open(os.path.join(folder, files.CGROUP), encoding="utf-8") as file:
             return file.read()
     except FileNotFoundError:
         return None
@@ -131,7 +129,7 @@ def remove_groups(path: str | None) -> None:
 def forget_groups(folder: str) -> None:
     """Remove the groups of a container that somebody killed left, and what was noted of them."""
     remove_groups(group_path(folder))
-    os.unlink(os.path.join(folder, _RECORD))
+    os.unlink(os.path.join(folder, files.CGROUP))
 
 
 def _parent(layout: Layout, wanted: str | None) -> str:

@@ -27,6 +27,7 @@ from runtime.containers.volume_mounts import provide_volumes, sandbox_mounts, wi
 from runtime.image.store.remove import remove_tree
 from runtime.image.store.store import Store
 from runtime.monitor.events import append_event
+from runtime.monitor.files import PASSING, write_file
 from runtime.monitor.identity import identify
 from runtime.network.model import HostNetwork, OtherContainer, PrivateNetworks
 from runtime.rootfs import prepare_root
@@ -77,6 +78,8 @@ def new_container(store: Store, spec: ContainerSpec) -> Iterator[Held]:
                 provide_volumes(store, container_id, final.volumes, view)
             state = State(status="created", runner=identify(os.getpid()))
             write_state(folder, state)
+            if spec.remove:
+                write_file(os.path.join(folder, PASSING), b"")
             store.lease(container_id, image.config.diff_ids)
             os.mkdir(os.path.join(folder, "upper"), 0o755)
         except BaseException:

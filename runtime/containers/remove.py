@@ -17,7 +17,6 @@ from runtime.containers.folder import (
     hold,
     try_hold,
 )
-from runtime.containers.freezer import remove_freezer
 from runtime.containers.limiting import forget_groups, group_path, remove_groups
 from runtime.containers.names import locked_names
 from runtime.containers.record import (
@@ -31,6 +30,7 @@ from runtime.errors import ContainerRunning, SetupFailed
 from runtime.image.layer.owners import owners_here
 from runtime.image.store.remove import remove_tree
 from runtime.image.store.store import Store, open_store
+from runtime.monitor.cgroups import remove_freezer
 from runtime.monitor.events import append_event
 from runtime.monitor.identity import has_ended, identify, is_alive, open_process, send_signal
 

@@ -39,3 +39,13 @@ def is_frozen(pid: int) -> bool:
         if "freezer" in names.split(","):
             return read_text(f"{_FREEZER}{path}/freezer.state") in ("FROZEN", "FREEZING")
     return False
+
+
+def remove_freezer(container_id: str) -> None:
+    """Remove what `pause` made, if it is there; its processes are gone."""
+    place = hierarchy()
+    if place:
+        try:
+            os.rmdir(f"{place}/lamina-{container_id}")
+        except OSError:
+            return
