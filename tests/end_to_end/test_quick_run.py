@@ -55,8 +55,8 @@ def twice(lamina: Lamina, *words: str | Path, stdin: str = "") -> tuple[Run, Run
 
 
 SHOWN = (
-    "id; pwd; env | sort; hostname; cat /etc/hosts; ls -ld / /etc /dev /proc /sys;"
-    " grep -c . /proc/mounts"
+    "id; pwd; env | sort; hostname; cat /etc/hosts; stat -c '%n %a %u %g' / /etc /dev /proc /sys;"
+    " stat -c %y /etc; grep -c . /proc/mounts"
 )
 SAME = [
     ("busybox", "sh", "-c", "echo out; echo err >&2; exit 3"),
