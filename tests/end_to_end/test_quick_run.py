@@ -159,7 +159,7 @@ def test_its_description_is_the_same(private_lamina: Lamina) -> None:
     events = [json.loads(line) for line in lines]
     actions: dict[str, list[str]] = {}
     for event in events:
-        if not event["Action"].startswith("exec"):
+        if event["Type"] == "container" and not event["Action"].startswith("exec"):
             actions.setdefault(event["Actor"]["ID"], []).append(event["Action"])
     first, second = actions.values()
     assert first == second
