@@ -53,6 +53,7 @@ _COMMANDS = {
     "manifest": "builder.commands.manifest",
     "parse": "builder.commands.parse",
     "pause": "builder.commands.container_control",
+    "network": "builder.commands.network",
     "port": "builder.commands.container_port",
     "prune": "builder.commands.prune",
     "ps": "builder.commands.container_list",

@@ -89,10 +89,13 @@ class Links:
         self._netlink.ask(_NEWADDR, CREATE | EXCLUSIVE, body)
 
     def add_default_route(self, index: int, gateway: bytes) -> None:
-        """Send what is for elsewhere to a gateway."""
+        """Send what is for elsewhere to a gateway; nothing happens if it goes somewhere already."""
         body = pack("=BBBBBBBBI", _family(gateway), 0, 0, 0, 254, 3, 0, 1, 0)
         body += attribute(5, gateway) + attribute(4, index)
-        self._netlink.ask(_NEWROUTE, CREATE | EXCLUSIVE, body)
+        try:
+            self._netlink.ask(_NEWROUTE, CREATE | EXCLUSIVE, body)
+        except FileExistsError:
+            return
 
     def routes(self) -> list[tuple[bytes, int, int]]:
         """Destination (4 or 16 bytes), prefix length and interface's index of all routes but

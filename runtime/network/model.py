@@ -115,7 +115,7 @@ class NetworkSpec:
             case OtherContainer(name):
                 return f"container:{name}"
             case PrivateNetworks(endpoints):
-                return endpoints[0].network
+                return endpoints[0].network if endpoints else DEFAULT_NETWORK
 
     @property
     def networks(self) -> tuple[str, ...]:

@@ -144,19 +144,25 @@ def sweep(record: Record, table: str, *, besides: str = "") -> bool:
     left = {
         endpoint["veth"] for each in record.containers.values() for endpoint in each["endpoints"]
     }
-    used = {
-        endpoint["network"] for each in record.containers.values() for endpoint in each["endpoints"]
-    }
     with Links() as links:
         for endpoint in endpoints:
             if endpoint["veth"] not in left:
                 links.delete(endpoint["veth"])
+    drop_unused(record)
+    rules.apply(table, record)
+    return True
+
+
+def drop_unused(record: Record) -> None:
+    """Remove the bridges of networks on which nobody is left."""
+    used = {
+        endpoint["network"] for each in record.containers.values() for endpoint in each["endpoints"]
+    }
+    with Links() as links:
         for network_id in record.networks.keys() - used:
             definition = record.networks.pop(network_id)
             beside.forget(definition["bridge"])
             links.delete(definition["bridge"])
-    rules.apply(table, record)
-    return True
 
 
 def _check_families(ports: list[tuple[str, str, int, int]], place: Fields) -> None:

@@ -74,8 +74,8 @@ def give_routes(record: Record, endpoints: list[Fields], namespace_fd: int) -> N
                 for endpoint in endpoints:
                     definition = record.networks[endpoint["network"]]
                     if endpoint[address] and definition[gateway] and not definition["internal"]:
-                        via = packed(definition[gateway])
-                        links.add_default_route(_socket.if_nametoindex(endpoint["interface"]), via)
+                        index = _socket.if_nametoindex(endpoint["interface"])
+                        links.add_default_route(index, packed(definition[gateway]))
                         break
         return []
 

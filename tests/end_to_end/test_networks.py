@@ -16,7 +16,7 @@ import pytest
 
 from support.cli import Lamina
 from support.containers import Containers, wait_for
-from support.machines import HOST, WORLD, LaminaThere, Machine, machine_and_world
+from support.machines import HOST, HOST_6, WORLD, WORLD_6, LaminaThere, Machine, machine_and_world
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.root]
 
@@ -36,6 +36,13 @@ class Place:
         """A container that says its name to everybody who comes to its port 80."""
         full = self.containers.sh(name, _ANSWER.format(name), *options)
         address = self.address(full)
+        wait_for(lambda: self.machine.ask(address, 80) == f"{name}\n")
+        return full
+
+    def serving_on(self, network: str, name: str, *options: str) -> str:
+        """The same on a network of one's own."""
+        full = self.containers.sh(name, _ANSWER.format(name), "--network", network, *options)
+        address = self.address(full, network)
         wait_for(lambda: self.machine.ask(address, 80) == f"{name}\n")
         return full
 
@@ -185,3 +192,132 @@ def _monitor(place: Place, name: str) -> int:
     pid = document["runner"]["pid"]
     assert isinstance(pid, int)
     return pid
+
+
+@pytest.fixture
+def networks(place: Place) -> Iterator[dict[str, str]]:
+    """Names of two networks of the test's own: one of both kinds of addresses, one plain."""
+    names = {each: f"{place.containers.prefix}-{each}" for each in ("both", "plain")}
+    place.lamina("network", "create", "--ipv6", "--label", "a=b", names["both"])
+    place.lamina("network", "create", names["plain"])
+    yield names
+    place.containers.remove_all()
+    place.lamina("network", "rm", *names.values())
+
+
+def test_networks_are_apart(place: Place, networks: dict[str, str]) -> None:
+    both, plain = networks["both"], networks["plain"]
+    one = place.serving_on(both, "one", "--network-alias", "uno", "-p", "8090:80")
+    two = place.serving_on(both, "two")
+    three = place.serving_on(plain, "three")
+    # Of one network they reach each other, by either kind of address.
+    for key in ("IPAddress", "GlobalIPv6Address"):
+        assert place.heard(two, place.address(one, both, key), 80) == "one\n"
+    assert place.heard(one, "::1", 80) == "one\n"
+    # Of different networks they do not, except where it is published.
+    assert place.heard(three, place.address(one, both), 80) == ""
+    assert place.heard(one, place.address(three, plain), 80) == ""
+    assert place.heard(three, HOST, 8090) == "one\n"
+    assert place.world.ask(HOST, 8090) == place.world.ask(HOST_6, 8090) == "one\n"
+    # The world is reached by IPv6, too, under the host's address.
+    words = ["socat", "TCP6-LISTEN:9006,fork,reuseaddr", "SYSTEM:echo $SOCAT_PEERADDR"]
+    script = f"until nc -w 2 {WORLD_6} 9006; do sleep 0.05; done"
+    with subprocess.Popen([*place.world.enter(), *words]) as server:
+        try:
+            seen = place.lamina("exec", one, "sh", "-c", script).stdout
+        finally:
+            server.terminate()
+    assert seen == "[2001:0db8:0000:0000:0000:0000:0000:0001]\n"
+    # Who is who, for the name server.
+    (document,) = json.loads(place.lamina("network", "inspect", both).stdout)
+    assert {each["Name"] for each in document["Containers"].values()} == {one, two}
+    assert document["EnableIPv6"] is True
+    assert document["Labels"] == {"a": "b"}
+    refused = place.lamina("network", "rm", both, status=1)
+    assert "has active endpoints" in refused.stderr
+
+
+def test_connected_while_it_runs(place: Place, networks: dict[str, str]) -> None:
+    both, plain = networks["both"], networks["plain"]
+    one, two = place.serving_on(both, "one"), place.serving_on(plain, "two")
+    place.lamina("network", "connect", "--alias", "x", plain, one)
+    assert place.heard(one, place.address(two, plain), 80) == "two\n"
+    assert place.heard(two, place.address(one, plain), 80) == "one\n"
+    again = place.lamina("network", "connect", plain, one, status=1)
+    assert "already" in again.stderr
+    # It stays so when it is started again.
+    place.lamina("restart", "-t", "0", one)
+    wait_for(lambda: place.heard(two, place.address(one, plain), 80) == "one\n")
+    place.lamina("network", "disconnect", both, one)
+    links = place.lamina("exec", one, "ip", "-o", "link").stdout
+    assert "eth0" not in links
+    assert "eth1" in links
+    assert "default" in place.lamina("exec", one, "ip", "route").stdout
+    assert set(place.containers.inspect(one)["NetworkSettings"]["Networks"]) == {plain}
+    place.lamina("network", "disconnect", plain, one)
+    assert place.lamina("exec", one, "ip", "-o", "link").stdout.count("\n") == 1
+    refused = place.lamina("network", "disconnect", plain, one, status=1)
+    assert "is not on network" in refused.stderr
+
+
+def test_addresses_of_ones_choice(place: Place) -> None:
+    net = f"{place.containers.prefix}-chosen"
+    words = ("--subnet", "10.191.77.0/28", "--gateway", "10.191.77.9", "--ip-range")
+    place.lamina("network", "create", *words, "10.191.77.4/30", "--internal", net)
+    try:
+        one = place.containers.sh("one", "ip route; sleep 600", "--network", net)
+        two = place.containers.sh("two", "sleep 600", "--network", net, "--ip", "10.191.77.2")
+        assert place.address(one, net) == "10.191.77.4"
+        assert place.address(two, net) == "10.191.77.2"
+        assert "default" not in place.containers.logs(one)
+        assert place.world.ask("10.191.77.4", 80) == ""
+        for ip, why in (("10.191.77.2", "is already in use"), ("10.1.1.1", "is not on network")):
+            options = ("run", "--rm", "--network", net, "--ip", ip)
+            assert why in place.lamina(*options, "busybox", "true", status=125).stderr
+        full = [place.containers.sh(f"n{n}", "sleep 600", "--network", net) for n in range(3)]
+        assert len(full) == 3
+        refused = place.lamina("run", "--rm", "--network", net, "busybox", "true", status=125)
+        assert "no address is free" in refused.stderr
+    finally:
+        place.containers.remove_all()
+        place.lamina("network", "rm", net)
+    missing = place.lamina("run", "--rm", "--network", net, "busybox", "true", status=125)
+    assert f"network {net} not found" in missing.stderr
+
+
+def test_what_cannot_be_a_network(place: Place) -> None:
+    prefix = place.containers.prefix
+    for words, why, status in (
+        (("bridge",), "pre-defined", 2),
+        (("none",), "pre-defined", 2),
+        (("--driver", "overlay", "x"), "not supported", 2),
+        (("--subnet", "10.1.2.3/24", "x"), "host bits", 2),
+        (("--gateway", "10.1.2.1", "x"), "on no subnet", 1),
+        (("--subnet", "10.191.1.0/24", "--gateway", "10.1.1.1", "x"), "not an address of", 1),
+        (("--subnet", "127.1.0.0/16", "x"), "not for networks", 1),
+        (("--subnet", "10.191.1.0/31", "x"), "too small", 1),
+        (("--attachable", "x"), "no swarm", 2),
+        (("--opt", "a=b", "x"), "a is not supported", 2),
+    ):
+        *options, name = words
+        full = name if name in ("bridge", "none") else f"{prefix}-x"
+        refused = place.lamina("network", "create", *options, full, status=status)
+        assert why in refused.stderr, words
+    listed = place.lamina("network", "ls", "--filter", f"name={prefix}", "-q").stdout
+    assert listed == ""
+    names = place.lamina("network", "ls", "--filter", "type=builtin", "--format", "{{.Name}}")
+    assert names.stdout.split() == ["bridge", "host", "none"]
+
+
+def test_a_container_in_the_network_of_another(place: Place) -> None:
+    one = place.serving("one", "--hostname", "uno", "--add-host", "there:host-gateway")
+    script = "nc -w 2 127.0.0.1 80; hostname; cat /etc/hosts; ip -o address"
+    words = ("run", "--rm", "--network", f"container:{one}", "busybox", "sh", "-c", script)
+    heard, hostname, *rest = place.lamina(*words).stdout.splitlines()
+    assert (heard, hostname) == ("one", "uno")
+    address = place.address(one)
+    assert f"{address}\tuno" in rest
+    assert re.sub(r"\.\d+$", ".1", address) + "\tthere" in rest
+    place.lamina("stop", "-t", "0", one)
+    refused = place.lamina(*words, status=125)
+    assert "is not running" in refused.stderr
