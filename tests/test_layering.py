@@ -46,7 +46,12 @@ ALLOWED = {
         "runtime.user",
     ),
     "runtime.cgroups": ("runtime.cgroups", "runtime.sandbox", "runtime.errors"),
-    "runtime.copying": ("runtime.copying", "runtime.sandbox", "runtime.errors"),
+    "runtime.copying": (
+        "runtime.copying",
+        "runtime.sandbox",
+        "runtime.errors",
+        "runtime.owner_record",
+    ),
     # Light enough to look after each container, but for what it imports at its end.
     "runtime.monitor": (
         "runtime.monitor",

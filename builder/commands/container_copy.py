@@ -20,6 +20,7 @@ from runtime.copying.items import CopyFailed, Item
 from runtime.copying.places import ContainerPlace, HostPlace, Place, last_place, mode_at
 from runtime.copying.reading import read_tree
 from runtime.copying.writing import TreeWriter
+from runtime.owner_record import has_one_id
 
 Owner = Callable[[Item], tuple[int, int]]
 
@@ -90,7 +91,9 @@ def _from(
                 return size_text(write_tar(read_tree(fd), out, name))
 
         def owner(item: Item) -> tuple[int, int]:
-            return (item.uid, item.gid) if archive else (os.geteuid(), os.getegid())
+            if archive and not has_one_id():
+                return item.uid, item.gid
+            return os.geteuid(), os.getegid()
 
         return _copy(fd, path, HostPlace(), os.fsencode(destination), destination, owner)
     finally:
@@ -142,7 +145,8 @@ def _copy(
     directory, name = _target(place, destination, shown, is_folder=is_folder)
     if name is None and not (is_folder and _is_content(source)):
         name = _name(source)
-    writer = TreeWriter(place.below(directory), owner)
+    recorded = isinstance(place, ContainerPlace) and has_one_id()
+    writer = TreeWriter(place.below(directory), owner, recorded=recorded)
     try:
         for item in read_tree(fd):
             path = b"/".join(part for part in (name, item.path) if part)
@@ -191,7 +195,8 @@ def _unpack(place: Place, path: bytes) -> str:
     from runtime.copying.tars import read_tar
 
     # A tar says whose its files are.
-    writer = TreeWriter(place.below(path), lambda item: (item.uid, item.gid))
+    recorded = has_one_id()
+    writer = TreeWriter(place.below(path), lambda item: (item.uid, item.gid), recorded=recorded)
     try:
         for item in _named(read_tar(sys.stdin.buffer)):
             writer.make_parents(item.path)

@@ -28,7 +28,8 @@ def container_changes(store: Store, container: Container) -> list[Change]:
     What is mounted is no change. `LayerError` if the container changes files meanwhile.
     """
     below = store.view(container.description.diff_ids)
-    entries = list(scan_tree(os.path.join(container.folder, "upper")))
+    upper = os.path.join(container.folder, "upper")
+    entries = list(scan_tree(upper, owners=store.owners))
     there = {entry.path for entry in entries if entry.kind is not Kind.OPAQUE}
     found: dict[bytes, ChangeKind] = {}
     for entry in entries:

@@ -8,10 +8,12 @@ from dataclasses import replace
 
 from runtime.containers.record import Container
 from runtime.containers.signals import signal_name
+from runtime.image.layer.owners import Owners, RecordedOwners
 from runtime.image.layer.pack import scan_tree
 from runtime.image.layer.writer import write_layer
 from runtime.image.model import Healthcheck, History, ImageConfig, RuntimeConfig, rfc3339
 from runtime.image.store.store import Store
+from runtime.oci.conversion import ids_in
 
 
 def committed(
@@ -27,7 +29,8 @@ def committed(
         path = os.path.join(space, "layer")
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            layer = write_layer(scan_tree(os.path.join(container.folder, "upper")), fd)
+            upper = os.path.join(container.folder, "upper")
+            layer = write_layer(scan_tree(upper, owners=_owners(store, container)), fd)
         finally:
             os.close(fd)
         store.add_raw(layer, path)
@@ -44,6 +47,14 @@ def committed(
         author=author or image.config.author,
         config=_config(container, image.config.config),
     ).with_layer(layer.diff_id, history)
+
+
+def _owners(store: Store, container: Container) -> Owners:
+    """How owners of what it made are known: with one id, what has no record is its user's."""
+    if not isinstance(store.owners, RecordedOwners):
+        return store.owners
+    ids = ids_in(store.view(container.description.diff_ids), container.spec.user or "")
+    return RecordedOwners(made_by=(ids.uid, ids.gid))
 
 
 def _config(container: Container, base: RuntimeConfig) -> RuntimeConfig:

@@ -15,6 +15,7 @@ from runtime.containers.control import held
 from runtime.containers.prepare import sandbox_of
 from runtime.containers.record import Container
 from runtime.errors import NotRunning
+from runtime.image.layer.owners import owners_here
 from runtime.image.store.store import open_store
 from runtime.monitor.identity import is_alive, open_process
 from runtime.sandbox import mounts
@@ -81,7 +82,7 @@ def _running(container: Container) -> Iterator[OpenedRoot]:
 @contextmanager
 def _resting(root: str, container: Container) -> Iterator[OpenedRoot]:
     acquire()
-    with open_store(root) as store, held(store.root, container.id) as found:
+    with open_store(root, owners_here()) as store, held(store.root, container.id) as found:
         spec = sandbox_of(store, found.container)
         with store.workspace() as space:
             place = os.path.join(space, "root")

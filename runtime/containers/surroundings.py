@@ -20,6 +20,7 @@ from runtime.network.model import (
     OtherContainer,
     PrivateNetworks,
 )
+from runtime.owner_record import has_one_id
 from runtime.sandbox.spec import Mount, SandboxNetwork
 
 Hooks = tuple[tuple[str, bytes], ...]
@@ -27,7 +28,8 @@ Hooks = tuple[tuple[str, bytes], ...]
 
 def default_mode() -> NetworkMode:
     """The network of a container whose caller does not say."""
-    return PrivateNetworks() if os.geteuid() == 0 else NoNetwork()
+    # Root of a namespace with one id is no root of the host's networks.
+    return PrivateNetworks() if os.geteuid() == 0 and not has_one_id() else NoNetwork()
 
 
 def needs_monitor(spec: ContainerSpec) -> bool:

@@ -6,9 +6,11 @@ import functools
 import os
 import stat
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from typing import Final
 
 from runtime.copying.items import CopyFailed, Item
+from runtime.owner_record import UNCHANGED, has_one_id, read_record
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -21,22 +23,25 @@ def read_tree(path_fd: int) -> Iterator[Item]:
     No link is followed. What disappears meanwhile is not there; what turns into something else
     is `OSError` or `CopyFailed`.
     """
+    recorded = has_one_id()
     first: dict[_Inode, bytes] = {}
     status = os.fstat(path_fd)
     if not stat.S_ISDIR(status.st_mode):
         if stat.S_ISREG(status.st_mode):
             fd = os.open(f"/proc/self/fd/{path_fd}", _FILE & ~os.O_NOFOLLOW)
             try:
-                yield _regular(fd, b"", first)
+                yield _owned(_regular(fd, b"", first), fd, recorded)
             finally:
                 os.close(fd)
         elif not stat.S_ISSOCK(status.st_mode):
             link = stat.S_ISLNK(status.st_mode)
-            yield _plain(status, b"", os.readlink(b"", dir_fd=path_fd) if link else b"")
+            target = os.readlink(b"", dir_fd=path_fd) if link else b""
+            place = b"/proc/self/fd/%d" % path_fd
+            yield _owned(_plain(status, b"", target), place, recorded, follow=True)
         return
     stack = [_Directory(os.open(b".", _DIRECTORY, dir_fd=path_fd), b"")]
     try:
-        yield _plain(os.fstat(stack[0].fd), b"", b"")
+        yield _owned(_plain(os.fstat(stack[0].fd), b"", b""), stack[0].fd, recorded)
         while stack:
             directory = stack[-1]
             name = next(directory.names, None)
@@ -44,7 +49,7 @@ def read_tree(path_fd: int) -> Iterator[Item]:
                 os.close(stack.pop().fd)
                 continue
             try:
-                opened = yield from _entry(directory, name, first)
+                opened = yield from _entry(directory, name, first, recorded)
             except FileNotFoundError:
                 continue
             if opened is not None:
@@ -62,7 +67,7 @@ class _Directory:
 
 
 def _entry(
-    directory: _Directory, name: bytes, first: dict[_Inode, bytes]
+    directory: _Directory, name: bytes, first: dict[_Inode, bytes], recorded: bool
 ) -> Generator[Item, None, _Directory | None]:
     """The item of a name; gives the directory to go down into."""
     path = directory.prefix + name
@@ -71,21 +76,36 @@ def _entry(
         case stat.S_IFDIR:
             fd = os.open(name, _DIRECTORY, dir_fd=directory.fd)
             below = _Directory(fd, path + b"/")
-            yield _plain(os.fstat(fd), path, b"")
+            yield _owned(_plain(os.fstat(fd), path, b""), fd, recorded)
             return below
         case stat.S_IFREG:
             fd = os.open(name, _FILE, dir_fd=directory.fd)
             try:
-                yield _regular(fd, path, first)
+                yield _owned(_regular(fd, path, first), fd, recorded)
             finally:
                 os.close(fd)
         case stat.S_IFSOCK:
             pass
-        case stat.S_IFLNK:
-            yield _plain(status, path, os.readlink(name, dir_fd=directory.fd))
-        case _:
-            yield _plain(status, path, b"")
+        case kind:
+            target = os.readlink(name, dir_fd=directory.fd) if kind == stat.S_IFLNK else b""
+            place = b"/proc/self/fd/%d/%b" % (directory.fd, name)
+            yield _owned(_plain(status, path, target), place, recorded)
     return None
+
+
+def _owned(item: Item, place: int | bytes, recorded: bool, *, follow: bool = False) -> Item:
+    """The item as its file's record has it, where there is only one id."""
+    record = read_record(place, item.mode, follow=follow) if recorded else None
+    if record is None:
+        return item
+    uid = 0 if record.uid == UNCHANGED else record.uid
+    gid = 0 if record.gid == UNCHANGED else record.gid
+    item = replace(item, uid=uid, gid=gid)
+    if not record.kind or not stat.S_ISREG(item.mode):
+        return item
+    kind = stat.S_IFCHR if record.kind == "c" else stat.S_IFBLK
+    mode = kind | stat.S_IMODE(item.mode)
+    return replace(item, mode=mode, rdev=record.rdev, size=0, link=None, read=None)
 
 
 def _regular(fd: int, path: bytes, first: dict[_Inode, bytes]) -> Item:

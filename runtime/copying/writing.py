@@ -14,6 +14,7 @@ from typing import Final
 
 from runtime.copying.items import CopyFailed, Item
 from runtime.copying.places import DirectoryOpener
+from runtime.owner_record import Record, write_record
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _AGAIN: Final = os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -24,13 +25,19 @@ _SET_IDS: Final = stat.S_ISUID | stat.S_ISGID
 class TreeWriter:
     """Writes items below the directory that `open_directory` opens for `b""`.
 
-    `owner` gives the owner of what is written, from an item. Items may come in any order.
+    `owner` gives the owner of what is written, from an item; with `recorded` it is recorded
+    (`runtime.owner_record`). Items may come in any order.
     `finish` sets what making files disturbs: modes and times of the directories that were made.
     """
 
     def __init__(
-        self, open_directory: DirectoryOpener, owner: Callable[[Item], tuple[int, int]]
+        self,
+        open_directory: DirectoryOpener,
+        owner: Callable[[Item], tuple[int, int]],
+        *,
+        recorded: bool = False,
     ) -> None:
+        self._recorded = recorded
         self._open = open_directory
         self._owner = owner
         self._made: dict[bytes, Item] = {}
@@ -86,8 +93,7 @@ class TreeWriter:
                     f"cannot overwrite non-directory {shown!r} with a directory"
                 ) from None
             return
-        uid, gid = self._owner(item)
-        os.chown(name, uid, gid, dir_fd=here, follow_symlinks=False)
+        self._give(here, name, item)
         self._made[path] = item
 
     def _other(self, here: int, name: bytes, path: bytes, item: Item) -> None:
@@ -118,8 +124,10 @@ class TreeWriter:
             try:
                 os.mknod(name, stat.S_IFMT(item.mode) | 0o600, item.rdev, dir_fd=here)
             except PermissionError:
-                self.left_out.append(path)
-                return
+                if not self._recorded or not _is_device(item):
+                    self.left_out.append(path)
+                    return
+                os.close(os.open(name, _NEW, 0o600, dir_fd=here))
             self._dress(here, name, item)
 
     def _link(self, here: int, name: bytes, first: bytes) -> bool:
@@ -142,15 +150,29 @@ class TreeWriter:
                 self.bytes += len(data)
                 while data:
                     data = data[os.write(fd, data) :]
-            os.fchown(fd, *self._owner(item))
+            if self._recorded:
+                write_record(fd, item.mode, Record(*self._owner(item)))
+            else:
+                os.fchown(fd, *self._owner(item))
             os.fchmod(fd, self._mode(item))
             os.utime(fd, ns=(item.mtime_ns, item.mtime_ns))
         finally:
             os.close(fd)
 
-    def _dress(self, here: int, name: bytes, item: Item) -> None:
+    def _give(self, here: int, name: bytes, item: Item) -> None:
         uid, gid = self._owner(item)
-        os.chown(name, uid, gid, dir_fd=here, follow_symlinks=False)
+        if not self._recorded:
+            os.chown(name, uid, gid, dir_fd=here, follow_symlinks=False)
+            return
+        place = b"/proc/self/fd/%d/%b" % (here, name)
+        record = Record(uid, gid)
+        if _is_device(item):
+            record.kind = "c" if stat.S_ISCHR(item.mode) else "b"
+            record.rdev = item.rdev
+        write_record(place, stat.S_IFREG if _is_device(item) else item.mode, record)
+
+    def _dress(self, here: int, name: bytes, item: Item) -> None:
+        self._give(here, name, item)
         if not stat.S_ISLNK(item.mode):
             fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
             try:
@@ -165,3 +187,7 @@ class TreeWriter:
         mode = stat.S_IMODE(item.mode)
         same = self._owner(item) == (item.uid, item.gid)
         return mode if same or stat.S_ISDIR(item.mode) else mode & ~_SET_IDS
+
+
+def _is_device(item: Item) -> bool:
+    return stat.S_ISCHR(item.mode) or stat.S_ISBLK(item.mode)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import stat
 import subprocess
 import tarfile
@@ -196,11 +197,32 @@ def test_a_container_in_the_background(one_id: OneId, tmp_path: Path) -> None:
         wait_for(lambda: one_id("logs", "owner").stdout.count("ready") == 2)
         one_id("exec", "owner", "chown", ":7", "/two")
         one_id("export", "-o", tmp_path / "out.tar", "owner")
+        _copy_out_and_in(one_id, tmp_path)
+        one_id("commit", "owner", "committed")
     finally:
         one_id("rm", "-f", "owner")
+    one_id("run", "--name", "again", "committed", "true")
+    one_id("export", "-o", tmp_path / "committed.tar", "again")
+    one_id("rm", "again")
     found = owners(tmp_path / "out.tar")
     assert found["one"] == "3:4"
     assert found["two"].endswith(":7")
+    found |= {"in/one": "3:4", "in/two": found["two"]}
+    again = owners(tmp_path / "committed.tar")
+    assert {path: again[path] for path in found if path.startswith(("one", "two", "in"))} == {
+        path: owner for path, owner in found.items() if path.startswith(("one", "two", "in"))
+    }
+
+
+def _copy_out_and_in(one_id: OneId, folder: Path) -> None:
+    """By way of tars, which say whose files are."""
+    one_id("exec", "owner", "mkdir", "/in")
+    for name in ("one", "two"):
+        words = shlex.join(one_id.command("cp", f"owner:/{name}", "-"))
+        into = shlex.join(one_id.command("cp", "-", "owner:/in"))
+        subprocess.run(
+            ["sh", "-c", f"{words} | {into}"], check=True, env=one_id.environment(None), cwd=folder
+        )
 
 
 def test_a_store_is_for_one_kind_of_user(private_lamina: Lamina, one_id: OneId) -> None:
