@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from builder.commands.container_image import available, image_options
-from builder.commands.container_options import container_options, spec_of
+from builder.commands.container_image import available
+from builder.commands.container_options import spec_of
 from builder.commands.container_refused import RUN_REFUSED
+from builder.commands.container_run import create_command
 from builder.commands.opened import opened_store
 from builder.commands.refusals import refusing
 
@@ -19,13 +20,12 @@ from builder.commands.refusals import refusing
     "bundle",
     cls=refusing(RUN_REFUSED),
     short_help="Write a container as a bundle for crun, runc and their like.",
+    params=[each for each in create_command.params if isinstance(each, click.Option)],
     context_settings={"allow_interspersed_args": True, "help_option_names": ["--help"]},
 )
 @click.argument("image")
 @click.argument("directory", metavar="DIRECTORY")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-@container_options
-@image_options
 @click.pass_obj
 def bundle_command(root: str, /, directory: str, **options: Any) -> int:
     """Write what `lamina run` would run as an OCI bundle to DIRECTORY: rootfs and config.json.
@@ -46,6 +46,10 @@ def bundle_command(root: str, /, directory: str, **options: Any) -> int:
             container = held.container
             try:
                 sandbox = sandbox_of(store, container)
+                # Volumes that are made for the container go with it; the root has their files.
+                own = {each.target for each in container.spec.volumes if each.anonymous}
+                kept = tuple(each for each in sandbox.mounts if each.target not in own)
+                sandbox = replace(sandbox, mounts=kept)
                 left_out = write_bundle(
                     os.path.abspath(directory),
                     sandbox,
@@ -58,6 +62,8 @@ def bundle_command(root: str, /, directory: str, **options: Any) -> int:
                 )
             finally:
                 discard_held(store, container.id)
+    if sandbox.network == "joined":
+        click.echo("warning: networks are not in a bundle: it has loopback only", err=True)
     for path in left_out:
         click.echo(f"warning: {os.fsdecode(path)}: cannot be made without privileges", err=True)
     click.echo(f"{directory}: config.json (OCI {VERSION}) and rootfs", err=True)

@@ -20,7 +20,6 @@ from runtime.image.layer.view import View
 from runtime.image.store.remove import remove_tree
 from runtime.oci.config import Surroundings, oci_config
 from runtime.oci.conversion import ids_in, mapped_ids, within_limits
-from runtime.owner_record import has_one_id
 from runtime.sandbox.spec import BindMount, Mount, SandboxSpec
 from runtime.user import Ids
 
@@ -49,15 +48,12 @@ def write_bundle(
     root = os.path.join(directory, ROOT)
     try:
         os.mkdir(root, 0o755)
-        # With a single ID everything is its user's, for the other runtime too.
-        owners = not has_one_id()
-        left_out = write_files(view, root, mtime=None, owners=owners)
+        left_out = write_files(view, root, mtime=None, owners=True)
         top = view.lstat(b"")
         assert top is not None
-        if owners:
-            os.chown(root, top.uid, top.gid)
+        os.chown(root, top.uid, top.gid)
         os.chmod(root, top.mode)
-        ids = ids_in(view, spec.user)
+        ids = ids_in(view, spec.user, spec.groups)
         _make_working_directory(view, root, spec.cwd, ids)
         moved = replace(within_limits(spec), mounts=_moved(spec.mounts, made, directory))
         surroundings = Surroundings(
@@ -123,7 +119,6 @@ def _make_working_directory(view: View, root: str, cwd: str, ids: Ids) -> None:
             below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
             os.close(fd)
             fd = below
-        if not has_one_id():
-            os.fchown(fd, ids.uid, ids.gid)
+        os.fchown(fd, ids.uid, ids.gid)
     finally:
         os.close(fd)

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
 
 from runtime.errors import InvalidContainer, NameTaken
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Final
-
-_LETTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
-_OTHERS: Final = frozenset("_.-")
-_SHORTEST: Final = 2
+_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _LONGEST: Final = 200
 _ADJECTIVES: Final = (
     "able", "airy", "amber", "bold", "brave", "bright", "brisk", "calm", "candid", "clear",
@@ -46,11 +44,7 @@ _NOUNS: Final = (
 def check_name(name: str) -> str:
     """The name again; `InvalidContainer` if containers cannot be called that."""
     name = name.removeprefix("/")
-    if (
-        not _SHORTEST <= len(name) <= _LONGEST
-        or name[0] not in _LETTERS
-        or not (_LETTERS | _OTHERS).issuperset(name)
-    ):
+    if not _NAME.fullmatch(name) or len(name) > _LONGEST:
         raise InvalidContainer(
             f"invalid container name ({name})",
             hint="only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
@@ -96,10 +90,8 @@ class Names:
     def drop(self, name: str, container_id: str) -> None:
         """Let go of a name, if it is this container's."""
         if self.find(name) == container_id:
-            try:
+            with suppress(FileNotFoundError):
                 os.unlink(os.path.join(self._folder, name))
-            except FileNotFoundError:
-                return
 
     def _link(self, name: str, container_id: str) -> bool:
         path = os.path.join(self._folder, name)
@@ -120,23 +112,14 @@ class Names:
         return os.path.isdir(folder) and recorded_name(folder) in (None, name)
 
 
-class locked_names:
+@contextmanager
+def locked_names(containers: str) -> Iterator[Names]:
     """The names in a folder of containers, changed by nobody else until the end of the block."""
-
-    def __init__(self, containers: str) -> None:
-        self._containers = containers
-        self._fd = -1
-
-    def __enter__(self) -> Names:
-        folder = os.path.join(self._containers, "names")
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        self._fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
-        except BaseException:
-            os.close(self._fd)
-            raise
-        return Names(self._containers)
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
+    folder = os.path.join(containers, "names")
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield Names(containers)
+    finally:
+        os.close(fd)

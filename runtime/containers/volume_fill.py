@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import stat
 from dataclasses import replace
 
 from runtime.containers.spec import VolumeMount
@@ -16,7 +15,6 @@ from runtime.containers.volumes import Volume, locked_volumes, volume_users
 from runtime.errors import InvalidContainer
 from runtime.image.errors import LayerError
 from runtime.image.layer.entry import Entry, Kind
-from runtime.image.layer.owners import Owners, give
 from runtime.image.layer.view import View
 from runtime.image.store.store import Store
 
@@ -49,22 +47,22 @@ def fill_volume(store: Store, volume: Volume, mount: VolumeMount, view: View, *,
         made = os.path.join(space, "data")
         os.mkdir(made, 0o755)
         if entries:
-            _extract(entries, space, made, store.owners)
+            _extract(entries, space, made)
         with locked_volumes(store.root):
             if os.listdir(volume.data):
                 return
             others = set(volume_users(store.root).get(volume.name, ())) - {user}
             if not others:
-                _dress(made, top, store.owners)
+                _dress(made, top)
                 os.rename(made, volume.data)
                 return
             # Another container may have it mounted: the folder must stay the same.
             for name in os.listdir(made):
                 os.rename(os.path.join(made, name), os.path.join(volume.data, name))
-            _dress(volume.data, top, store.owners)
+            _dress(volume.data, top)
 
 
-def _extract(entries: list[Entry], space: str, folder: str, owners: Owners) -> None:
+def _extract(entries: list[Entry], space: str, folder: str) -> None:
     from runtime.image.layer.decompression import open_decompressed
     from runtime.image.layer.extract import extract_layer
     from runtime.image.layer.writer import canonical_order, write_layer
@@ -75,13 +73,12 @@ def _extract(entries: list[Entry], space: str, folder: str, owners: Owners) -> N
         write_layer(canonical_order(entries), fd)
     finally:
         os.close(fd)
-    chunks = open_decompressed(tar)
-    extract_layer(chunks, folder, skip_devices_if_forbidden=True, owners=owners)
+    extract_layer(open_decompressed(tar), folder, skip_devices_if_forbidden=True)
 
 
-def _dress(folder: str, like: Entry, owners: Owners) -> None:
+def _dress(folder: str, like: Entry) -> None:
     """Give a folder the owner, mode, attributes and time of the image's."""
-    give(owners, folder, stat.S_IFDIR, like.uid, like.gid)
+    os.chown(folder, like.uid, like.gid)
     os.chmod(folder, like.mode)
     for name, value in like.xattrs:
         os.setxattr(folder, name, value)

@@ -8,18 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from runtime.errors import InvalidContainer
 from runtime.oci.seccomp_profile import default_profile
 from runtime.sandbox.capabilities import capability_names
+from runtime.sandbox.namespaces import (
+    HostNamespace,
+    NamespaceAt,
+    NewNamespace,
+    ProcessNamespace,
+)
+from runtime.sandbox.seccomp import default_filter
 from runtime.sandbox.spec import BindMount, Mount, SandboxSpec, TmpfsMount
 from runtime.user import Ids
 
 VERSION: Final = "1.0.2"
 """Of the specification: what crun and runc of any distribution read."""
 
-_RLIMITS: Final = (
+RLIMITS: Final = (
     "CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS", "LOCKS",
     "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME",
 )  # fmt: skip
@@ -48,6 +55,8 @@ class Surroundings:
 
     root         of the container: a path, absolute or seen from the bundle
     uid_mappings, gid_mappings  for a user namespace; none if there is to be none
+    network_path  of the network namespace that is to be joined; a new one if `None`
+    seccomp      a profile instead of the default policy
     cgroups      whether a runtime may make cgroups, and so say which devices can be used
     annotations  for whoever reads the config
     """
@@ -55,6 +64,8 @@ class Surroundings:
     root: str = "rootfs"
     uid_mappings: tuple[IdRange, ...] = ()
     gid_mappings: tuple[IdRange, ...] = ()
+    network_path: str | None = None
+    seccomp: Mapping[str, Any] | None = None
     cgroups: bool = True
     annotations: Mapping[str, str] | None = None
 
@@ -69,6 +80,11 @@ def oci_config(spec: SandboxSpec, ids: Ids, surroundings: Surroundings) -> dict[
             "--init is of lamina's own sandbox: no other runtime has it",
             hint="use an image with an init of its own, such as tini",
         )
+    if spec.all_devices:
+        raise InvalidContainer(
+            "a config cannot give a container all devices of the host's",
+            hint="run it with lamina's own sandbox",
+        )
     document: dict[str, Any] = {
         "ociVersion": VERSION,
         "process": _process(spec, ids, surroundings),
@@ -76,10 +92,13 @@ def oci_config(spec: SandboxSpec, ids: Ids, surroundings: Surroundings) -> dict[
             "path": surroundings.root,
             "readonly": spec.read_only_root,
         },
-        "hostname": spec.hostname,
         "mounts": [*_standard_mounts(spec, surroundings), *map(_mount, _in_order(spec.mounts))],
         "linux": _linux(spec, surroundings),
     }
+    if isinstance(spec.uts, NewNamespace):
+        document["hostname"] = spec.hostname
+        if spec.domainname:
+            document["domainname"] = spec.domainname
     if surroundings.annotations:
         document["annotations"] = dict(surroundings.annotations)
     return document
@@ -129,7 +148,7 @@ def _rlimit(resource: int, soft: int, hard: int) -> dict[str, Any]:
     def value(limit: int) -> int:
         return _UNLIMITED if limit == -1 else limit
 
-    name = f"RLIMIT_{_RLIMITS[resource]}"
+    name = f"RLIMIT_{RLIMITS[resource]}"
     return {"type": name, "soft": value(soft), "hard": value(hard)}
 
 
@@ -144,7 +163,11 @@ def _linux(spec: SandboxSpec, surroundings: Surroundings) -> dict[str, Any]:
         # None but the few that every runtime adds.
         linux["resources"] = {"devices": [{"allow": False, "access": "rwm"}]}
     if spec.seccomp is not None:
-        linux["seccomp"] = default_profile(spec.capabilities)
+        if surroundings.seccomp is None and spec.seccomp != default_filter(spec.capabilities):
+            raise InvalidContainer("a system call filter of one's own cannot be said by names")
+        linux["seccomp"] = surroundings.seccomp or default_profile(spec.capabilities)
+    if spec.sysctls:
+        linux["sysctl"] = dict(spec.sysctls)
     if surroundings.uid_mappings:
         linux["uidMappings"] = [_mapping(each) for each in surroundings.uid_mappings]
         linux["gidMappings"] = [_mapping(each) for each in surroundings.gid_mappings]
@@ -152,12 +175,26 @@ def _linux(spec: SandboxSpec, surroundings: Surroundings) -> dict[str, Any]:
 
 
 def _namespaces(spec: SandboxSpec, surroundings: Surroundings) -> list[dict[str, str]]:
-    kinds = ["mount", "pid", "ipc", "uts", "cgroup"]
+    found = [{"type": "mount"}]
+    chosen = {"pid": spec.pid, "ipc": spec.ipc, "uts": spec.uts, "cgroup": spec.cgroup}
+    for kind, namespace in chosen.items():
+        match namespace:
+            case NewNamespace():
+                found.append({"type": kind})
+            case HostNamespace():
+                continue
+            case ProcessNamespace(pid):
+                found.append({"type": kind, "path": f"/proc/{pid}/ns/{kind}"})
+            case NamespaceAt(path):
+                found.append({"type": kind, "path": path})
+            case _:
+                assert_never(namespace)
     if spec.network != "host":
-        kinds.append("network")
+        network = surroundings.network_path
+        found.append({"type": "network", **({"path": network} if network else {})})
     if surroundings.uid_mappings:
-        kinds.append("user")
-    return [{"type": kind} for kind in kinds]
+        found.append({"type": "user"})
+    return found
 
 
 def _mapping(mapping: IdRange) -> dict[str, int]:

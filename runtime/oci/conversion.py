@@ -9,16 +9,16 @@ from dataclasses import replace
 from runtime.image.layer.view import View
 from runtime.oci.config import IdRange
 from runtime.sandbox.spec import SandboxSpec
-from runtime.user import Ids, find_user
+from runtime.user import Ids, find_user, with_groups
 
 _LARGEST_FILE = 8 << 20
 _WHOLE = 1 << 31
 
 
-def ids_in(view: View, user: str) -> Ids:
-    """The IDs of a `USER` in a root; `UserNotFound`."""
+def ids_in(view: View, user: str, groups: tuple[str, ...] = ()) -> Ids:
+    """The IDs of a `USER` in a root, with more groups; `UserNotFound`."""
     passwd, group = (view.read(path, _LARGEST_FILE) for path in (b"etc/passwd", b"etc/group"))
-    return find_user(passwd or b"", group or b"", user)
+    return with_groups(find_user(passwd or b"", group or b"", user), group or b"", groups)
 
 
 def mapped_ids(kind: str) -> tuple[IdRange, ...]:

@@ -44,6 +44,22 @@ def execute(argv: tuple[bytes, ...], env: dict[bytes, bytes]) -> None:
     raise Unexecutable(errno.ENOENT, "executable file not found in $PATH")
 
 
+def check_command(command: bytes, env: dict[bytes, bytes]) -> None:
+    """`Unexecutable` if there is nothing to execute; whether it can be, is for `execute` to see.
+
+    A relative path with a slash is not looked at: that is one of the working directory's.
+    """
+    if b"/" in command and not command.startswith(b"/"):
+        return
+    if not command or not any(
+        os.path.lexists(path) for path in _candidates(command, env.get(b"PATH", _DEFAULT_PATH))
+    ):
+        text = "no such file or directory"
+        if b"/" not in command:
+            text = "executable file not found in $PATH"
+        raise Unexecutable(errno.ENOENT, text)
+
+
 def _candidates(command: bytes, search: bytes) -> Iterator[bytes]:
     if b"/" in command:
         yield command

@@ -77,7 +77,7 @@ class Root:
             order.upper,
             order.work,
             volatile=order.volatile,
-            devices=order.all_devices or order.live_devices,
+            devices=order.all_devices,
         )
         self._stage("make /proc")
         proc = _procfs(own=order.namespaces["pid"][0] == "new")
@@ -89,7 +89,7 @@ class Root:
         self._add(b"/sys", _sysfs(read_only=not order.all_devices))
         self._make_dev()
         self._stage("make what hides masked paths")
-        self._null = _null_device()
+        self._null = null_device()
         self._empty = mounts.filesystem("tmpfs", _INERT | MOUNT_ATTR_RDONLY, "size=0k,mode=755")
         for wanted in order.mounts:
             fd = slaves[wanted] if wanted in slaves else self._make_wanted(wanted)
@@ -129,7 +129,7 @@ class Root:
             self._mask(root_fd, path)
         self._stage("make paths read-only")
         for path in self._order.read_only_paths:
-            _make_read_only(root_fd, path)
+            make_read_only(root_fd, path)
         if self._order.read_only_root or self._order.upper is None:
             self._stage("make the root read-only")
             mount_setattr(root_fd, b"", AT_EMPTY_PATH, attr_set=MOUNT_ATTR_RDONLY)
@@ -247,7 +247,7 @@ def _devpts() -> int:
         return mounts.filesystem("devpts", attributes, options)
 
 
-def _null_device() -> int:
+def null_device() -> int:
     """The host's /dev/null, made sure to be that (CVE-2025-31133)."""
     # Read-only: a container's root could otherwise change the mode of the host's.
     fd = mounts.bind("/dev/null", read_only=True, recursive=False)
@@ -291,7 +291,7 @@ def _make_target(root_fd: int, path: bytes, *, is_folder: bool) -> int:
     return fd
 
 
-def _make_read_only(root_fd: int, path: bytes) -> None:
+def make_read_only(root_fd: int, path: bytes) -> None:
     """Have a path once more, read-only, on top of itself, if it exists."""
     try:
         target = open_in_root(root_fd, path, _PATH)

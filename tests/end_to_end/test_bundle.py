@@ -13,7 +13,7 @@ import pytest
 
 from support import probes
 from support.cli import Lamina
-from support.oci_runtimes import Runtime, config_of, crun, runc
+from support.oci_runtimes import Runtime, config_of, crun, own, runc
 
 pytestmark = pytest.mark.namespaces
 
@@ -63,9 +63,10 @@ def shown_mounts(text: str) -> dict[str, tuple[str, frozenset[str]]]:
     return mounts
 
 
-@pytest.fixture(params=["crun", "runc"])
+@pytest.fixture(params=[crun, runc, own])
 def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> Runtime:
-    return crun(tmp_path / "state") if request.param == "crun" else runc(tmp_path / "state")
+    made: Runtime = request.param(tmp_path / "state")
+    return made
 
 
 @pytest.fixture

@@ -6,11 +6,13 @@ import json
 import os
 import shlex
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from support import probes
+from support.cli import LAMINA
 
 _UNIFIED = "/sys/fs/cgroup/unified"
 
@@ -33,15 +35,21 @@ class Runtime:
         self, *arguments: str | Path, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """The same, whatever becomes of it."""
-        return subprocess.run(
-            [*self.words, "--root", str(self.state), *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            cwd=cwd,
-            timeout=120,
-        )
+        # Files, not pipes: the container of `create` keeps its ends after it.
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            process = subprocess.run(
+                [*self.words, "--root", str(self.state), *map(str, arguments)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                cwd=cwd,
+                timeout=60,
+            )
+            out.seek(0)
+            err.seek(0)
+            return subprocess.CompletedProcess(
+                process.args, process.returncode, out.read(), err.read()
+            )
 
     def run(self, bundle: Path) -> str:
         """What the container of a bundle says."""
@@ -60,6 +68,19 @@ def crun(state: Path) -> Runtime:
 
 def runc(state: Path) -> Runtime:
     return Runtime("runc", (probes.need_tool("runc"),), state)
+
+
+def own(state: Path) -> Runtime:
+    """lamina's own, as one of them."""
+    return Runtime("lamina oci", (str(LAMINA), "oci"), state)
+
+
+def own_program(folder: Path) -> Path:
+    """A program that is lamina as a runtime, for who wants one path."""
+    script = folder / "lamina-oci"
+    script.write_text(f'#!/bin/sh\nexec {shlex.quote(str(LAMINA))} oci "$@"\n')
+    script.chmod(0o755)
+    return script
 
 
 def crun_program(folder: Path) -> Path:

@@ -12,10 +12,9 @@ import errno
 import fcntl
 import os
 import struct
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
 
 _FLOCK: Final = "hhqqi4x"
 """`struct flock`: type, whence, start, length, pid (which has to be 0)."""
@@ -53,23 +52,15 @@ class LockFile:
         os.close(self._fd)
 
 
-class locked:
+@contextmanager
+def locked(path: str, position: int) -> Iterator[None]:
     """Hold one byte of a lock file alone; waits for whoever has it."""
-
-    def __init__(self, path: str, position: int) -> None:
-        self._path = path
-        self._position = position
-
-    def __enter__(self) -> None:
-        self._lock = LockFile(self._path)
-        try:
-            self._lock.take(self._position)
-        except BaseException:
-            self._lock.close()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.close()
+    lock = LockFile(path)
+    try:
+        lock.take(position)
+        yield
+    finally:
+        lock.close()
 
 
 def _flock(kind: int, position: int) -> bytes:

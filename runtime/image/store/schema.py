@@ -6,9 +6,7 @@ carried out when it is opened. A step that was released is never changed: a new 
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Final
+from typing import Final
 
 _FIRST: Final = """
 CREATE TABLE layers (

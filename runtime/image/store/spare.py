@@ -80,8 +80,7 @@ def _tree_gives(parts: Parts, diff_id: DiffID) -> bool:
         from runtime.image.layer.pack import pack_tree
 
         try:
-            tree = parts.paths.tree(diff_id)
-            exact = pack_tree(tree, None, owners=parts.layers.owners).diff_id == diff_id
+            exact = pack_tree(parts.paths.tree(diff_id), None).diff_id == diff_id
         except (OSError, LayerError):
             return False
         parts.database.execute(
