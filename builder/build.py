@@ -221,7 +221,7 @@ def _carry_out(
         )
         stack.callback(inputs.save)
         unpacker = stack.enter_context(Unpacker(store))
-        files = RootFiles(stack.enter_context(store.workspace()))
+        files = RootFiles(stack.enter_context(store.workspace()), store.owners)
         leftovers = stack.enter_context(Leftovers())
         witness = _witness(request, emit)
 

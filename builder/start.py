@@ -1,4 +1,5 @@
-"""Where `lamina` begins: a build that changes nothing is answered, all else is `builder.cli`'s.
+"""Where `lamina` begins: a build that changes nothing is answered, a container whose start is
+remembered is run (`builder.quick`), all else is `builder.cli`'s.
 
 The answer takes a tenth of the time that importing the command line takes, which is why this
 module reads the few arguments it must by itself, and why it imports so little.
@@ -16,9 +17,12 @@ _QUIET = ("-q", "--quiet", "--progress=quiet", "--progress=none")
 def main() -> None:
     """Run the command line and exit with its status."""
     began = time.monotonic()
+    arguments = sys.argv[1:]
     try:
-        root = build_root(sys.argv[1:])
-        answered = root is not None and _answer(root, sys.argv[1:], began)
+        root = build_root(arguments)
+        answered = root is not None and _answer(root, arguments, began)
+        running = run_words(arguments)
+        status = _run(*running) if running is not None else None
     except KeyboardInterrupt:
         sys.exit(128 + 2)
     except BrokenPipeError:
@@ -26,6 +30,11 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(1, 2)
         sys.exit(128 + 13)
+    if status is not None:
+        # There is nothing to take down that the end of the process does not.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
     if not answered:
         from builder.cli import main as command_line
 
@@ -34,12 +43,25 @@ def main() -> None:
 
 def build_root(arguments: list[str]) -> str | None:
     """The store's root, if a build is asked for: `[--root DIRECTORY] build …`."""
+    return _root_of("build", arguments)
+
+
+def run_words(arguments: list[str]) -> tuple[str, list[str]] | None:
+    """The store's root and the words after `run`, if a container is to be run."""
+    root = _root_of("run", arguments)
+    if root is None:
+        return None
+    before = 3 if arguments[0] == "--root" else 1 if arguments[0] == "run" else 2
+    return root, arguments[before:]
+
+
+def _root_of(command: str, arguments: list[str]) -> str | None:
     match arguments:
-        case ["build", *_]:
+        case [first, *_] if first == command:
             return default_root()
-        case ["--root", root, "build", *_]:
+        case ["--root", root, second, *_] if second == command:
             return root
-        case [first, "build", *_] if first.startswith("--root="):
+        case [first, second, *_] if second == command and first.startswith("--root="):
             return first.removeprefix("--root=")
         case _:
             return None
@@ -54,6 +76,15 @@ def default_root() -> str:
         return "/var/lib/lamina"
     data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
     return os.path.join(data, "lamina")
+
+
+def _run(root: str, words: list[str]) -> int | None:
+    """Run a container by a remembered start; its exit status, `None` if there is none."""
+    if not os.path.isdir(f"{root}/containers/starts"):
+        return None
+    from builder.quick import answer
+
+    return answer(root, words)
 
 
 def _answer(root: str, arguments: list[str], began: float) -> bool:

@@ -14,6 +14,7 @@
       InvalidVolume            what was asked for cannot be a volume
       VolumeNotFound           no volume of that name
       VolumeInUse              not removed: containers have it
+      NetworkError             a network cannot be had, or is not there
 
 Each class takes the facts and makes its own sentence; `hint` is one remedy, where there is one.
 The fork server imports this module, so it imports nothing.
@@ -136,3 +137,7 @@ class VolumeInUse(ContainerError):
             f"volume {name} is in use by {shown}", hint="remove these containers first"
         )
         self.name = name
+
+
+class NetworkError(ContainerError):
+    """A network cannot be had as it was asked for, or is not there."""

@@ -10,15 +10,17 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from runtime.errors import InvalidContainer
 from runtime.image.errors import LayerError
 from runtime.image.layer.entry import Entry, Kind
+from runtime.image.layer.owners import KERNEL_OWNERS, Owners, RecordedOwners, give
 from runtime.image.layer.view import View
 from runtime.network.model import THE_HOSTS_NAMES, Names
 from runtime.network_files import hosts, resolv_conf
+from runtime.owner_record import escaped
 from runtime.sandbox.mounts import open_beneath
 from runtime.sandbox.spec import BindMount, Mount
 
@@ -26,6 +28,7 @@ _STANDARD = (b"dev", b"proc", b"sys")
 _ETC_HOSTS = "/etc/hosts"
 _ETC_RESOLV_CONF = "/etc/resolv.conf"
 _ETC_HOSTNAME = "/etc/hostname"
+_APT_SETTINGS = "/etc/apt/apt.conf.d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ def prepare_root(
     hostname_file: bool = False,
     read_only_files: bool = True,
     files: RootFiles | None = None,
+    owners: Owners = KERNEL_OWNERS,
 ) -> RootParts:
     """Make what a root needs besides its layers, in `workspace` or among the shared `files`.
 
@@ -61,7 +65,7 @@ def prepare_root(
     that `has_addresses`), /etc/resolv.conf and, with `hostname_file`, /etc/hostname.
     `InvalidContainer` for a target that cannot be.
     """
-    files = files or RootFiles(workspace)
+    files = files or RootFiles(workspace, owners)
     wanted = list(mounts)
     taken = {os.path.normpath(mount.target) for mount in wanted}
     generated = [
@@ -74,6 +78,8 @@ def prepare_root(
         if target not in taken:
             source = files.file(os.path.basename(target), content)
             wanted.append(BindMount(source=source, target=target, read_only=read_only_files))
+    if isinstance(owners, RecordedOwners):
+        wanted.extend(_for_apt(view, files, taken))
     work = os.path.join(workspace, "work")
     os.mkdir(work, 0o700)
     stubs = _Stubs(view)
@@ -86,6 +92,15 @@ def prepare_root(
         work=work,
         mounts=tuple(wanted),
     )
+
+
+def _for_apt(view: View, files: RootFiles, taken: Set[str]) -> Iterator[Mount]:
+    """What keeps apt from changing to a user of its own, which it would check that it became."""
+    entry = view.lstat(_APT_SETTINGS.strip("/").encode())
+    target = f"{_APT_SETTINGS}/zz-lamina"
+    if entry is not None and entry.kind is Kind.DIRECTORY and target not in taken:
+        content = 'APT::Sandbox::User "root";\n'
+        yield BindMount(source=files.file("apt.conf", content), target=target, read_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +118,9 @@ class RootFiles:
     Whoever writes to a root writes to a layer of its own, so nothing here ever changes.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, owners: Owners = KERNEL_OWNERS) -> None:
         self._directory = directory
+        self._owners = owners
         self._made: dict[object, str] = {}
         self._guard = threading.Lock()
 
@@ -114,7 +130,9 @@ class RootFiles:
 
     def tree(self, stubs: tuple[_Stub, ...]) -> str:
         """The path of a directory that holds just these."""
-        return self._once(stubs, "stubs", lambda path: _make_stubs(os.fsencode(path), stubs))
+        return self._once(
+            stubs, "stubs", lambda path: _make_stubs(os.fsencode(path), stubs, self._owners)
+        )
 
     def _once(self, what: object, name: str, make: Callable[[str], None]) -> str:
         with self._guard:
@@ -205,9 +223,10 @@ def _binds_folder(mount: BindMount) -> bool:
         os.close(fd)
 
 
-def _make_stubs(root: bytes, stubs: tuple[_Stub, ...]) -> None:
+def _make_stubs(root: bytes, stubs: tuple[_Stub, ...], owners: Owners) -> None:
     """Make a tree of stubs. Copied directories get their attributes last, the deepest first."""
     copied = []
+    recorded = isinstance(owners, RecordedOwners)
     for stub in stubs:
         place = os.path.join(root, stub.path) if stub.path else root
         if stub.is_file:
@@ -219,10 +238,10 @@ def _make_stubs(root: bytes, stubs: tuple[_Stub, ...]) -> None:
         else:
             copied.append((place, stub.entry))
     for place, entry in reversed(copied):
-        os.chown(place, entry.uid, entry.gid)
+        give(owners, os.fsdecode(place), stat.S_IFDIR, entry.uid, entry.gid)
         os.chmod(place, entry.mode)
         for name, value in entry.xattrs:
-            os.setxattr(place, name, value)
+            os.setxattr(place, escaped(name) if recorded else name, value)
         os.utime(place, (entry.mtime, entry.mtime))
 
 

@@ -1,21 +1,34 @@
 #!/bin/sh
 # Run the tests that a plain user can pass as a plain user, called by root.
 #
-# usage: as_plain_user.sh [PYTEST-ARGUMENT…]
+# usage: as_plain_user.sh [--one-id] [PYTEST-ARGUMENT…]
 #
-# The user `lamina-test` is made where it is missing, with a range of subordinate ids. It gets
-# a copy of this tree and an environment of its own under /var/tmp, both removed afterwards.
+# The user `lamina-test` is made where it is missing, with a range of subordinate ids, and
+# `lamina-test-one` without: that one runs what is marked `single_id`, or, with --one-id, all that
+# is asked for. They get a copy of this tree and an environment under /var/tmp, both removed
+# afterwards.
 set -eu
 
 user=lamina-test
+one=lamina-test-one
+if [ "${1:-}" = --one-id ]; then
+    shift
+    user=$one
+    [ $# -gt 0 ] || set -- -m 'single_id and not root' tests
+fi
 if [ "$(id -u)" -ne 0 ]; then
     echo "${0##*/}: only root can become $user" >&2
     exit 1
 fi
 cd "$(dirname "$0")/.."
 
-id "$user" >/dev/null 2>&1 || useradd --create-home --shell /bin/sh "$user"
+for name in "$user" "$one"; do
+    id "$name" >/dev/null 2>&1 || useradd --create-home --shell /bin/sh "$name"
+done
 for kind in uid gid; do
+    # useradd may have given it ids.
+    ! grep -q "^$one:" "/etc/sub$kind" || sed -i "/^$one:/d" "/etc/sub$kind"
+    [ "$user" != "$one" ] || continue
     if ! grep -q "^$user:" "/etc/sub$kind"; then
         first=$(awk -F: -v first=100000 '$2 + $3 > first { first = $2 + $3 } END { print first }' "/etc/sub$kind")
         usermod "--add-sub${kind}s" "$first-$((first + 65535))" "$user"
@@ -38,6 +51,7 @@ fi
 folder=$(mktemp -d "/var/tmp/$user-XXXXXX")
 trap 'rm -rf --one-file-system "$folder"' EXIT
 trap 'exit 1' HUP INT TERM
+chmod 755 "$folder"
 mkdir "$folder/tree" "$folder/cache"
 tar -cf - --exclude=./.git --exclude=./.venv --exclude=./.demo --exclude='./*.egg-info' \
     --exclude=__pycache__ --exclude='./.*_cache' . | tar -C "$folder/tree" -xf -
@@ -66,5 +80,12 @@ else
     # shellcheck disable=SC2086
     as_user unshare --user --map-root-user --map-auto $pytest --basetemp="$folder/inside" \
         -m 'not namespaces and not root' tests/runtime || status=1
+    user=$one
+    chown -R "$user:" "$folder/cache"
+    mkdir "$folder/one"
+    chown "$user:" "$folder/one"
+    echo "== as $user, who has one id"
+    # shellcheck disable=SC2086
+    as_user $pytest --basetemp="$folder/one/pytest" -m 'single_id and not root' tests || status=1
 fi
 exit $status

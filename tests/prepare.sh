@@ -20,6 +20,9 @@ fi
 
 # Everything a plain user runs writes here; some virtual machines come up without that.
 [ "$(stat -c %a /dev/null)" = 666 ] || chmod 0666 /dev/null
+# So does everything that makes them a network; udev gives it this mode where it runs.
+[ -e /dev/net/tun ] || { mkdir -p /dev/net && mknod /dev/net/tun c 10 200; }
+[ "$(stat -c %a /dev/net/tun)" = 666 ] || chmod 0666 /dev/net/tun
 
 [ -n "$missing" ] || exit 0
 echo "== installing:$missing"

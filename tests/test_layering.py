@@ -30,7 +30,7 @@ FACTS = tuple(
 BELOW_SOURCES = ("builder.cache", "builder.plan", "builder.errors", "builder.events", *OURS[1:])
 ALLOWED = {
     "grammar": ("grammar",),
-    "runtime.image.layer": ("runtime.image.layer", *FACTS),
+    "runtime.image.layer": ("runtime.image.layer", "runtime.owner_record", *FACTS),
     "runtime.image.store": ("runtime.image.store", "runtime.image.layer", *FACTS),
     "runtime.image.registry": (
         "runtime.image.registry",
@@ -38,11 +38,24 @@ ALLOWED = {
         "runtime.image.layer",
         *FACTS,
     ),
-    "runtime.image": ("runtime.image",),
-    "runtime.sandbox": ("runtime.sandbox", "runtime.errors", "runtime.user"),
+    "runtime.image": ("runtime.image", "runtime.owner_record"),
+    "runtime.sandbox": (
+        "runtime.sandbox",
+        "runtime.errors",
+        "runtime.owner_record",
+        "runtime.user",
+    ),
+    "runtime.cgroups": ("runtime.cgroups", "runtime.sandbox", "runtime.errors"),
+    "runtime.copying": (
+        "runtime.copying",
+        "runtime.sandbox",
+        "runtime.errors",
+        "runtime.owner_record",
+    ),
     # Light enough to look after each container, but for what it imports at its end.
     "runtime.monitor": (
         "runtime.monitor",
+        "runtime.cgroups",
         "runtime.sandbox",
         "runtime.containers.remove",
         "runtime.errors",

@@ -30,7 +30,14 @@ from builder.commands.failures import explain, say
 from builder.commands.opened import opened_engine, opened_store
 from builder.commands.registry_options import build_sessions
 from builder.commands.remembering import Notes, is_replayable, remember
-from builder.commands.values import entitlements, host_address, key_value, size_in_bytes, variables
+from builder.commands.values import (
+    entitlements,
+    host_address,
+    key_value,
+    size_in_bytes,
+    ulimits_of,
+    variables,
+)
 from builder.errors import BuildError, OptionError, StepFailed
 from builder.events import Emit
 from builder.execution.options import ExecuteOptions
@@ -48,7 +55,6 @@ from runtime.image.store.store import Store
 if TYPE_CHECKING:  # Imported by the builds that need them.
     from builder.attest.options import AttestOptions
     from builder.exchange.options import CacheFrom, CacheTo
-    from builder.execution.ulimits import Limit
     from builder.output.annotations import Annotation
     from builder.output.outputs import Output
 
@@ -209,7 +215,7 @@ def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
             allow=entitlements(options["allow"]),
             extra_hosts=tuple(host_address(text) for text in options["hosts"]),
             shm_size=size_in_bytes(options["shm_size"], "--shm-size"),
-            ulimits=_ulimits(options["ulimits"]),
+            ulimits=ulimits_of(options["ulimits"]),
             authorities=authorities(options["authorities"]),
             **({"jobs": options["jobs"]} if options["jobs"] else {}),
         ),
@@ -290,14 +296,6 @@ def _caches(
             hint="add --push, or --output type=oci,dest=FILE",
         )
     return tuple(parse_cache_from(text) for text in options["cache_from"]), cache_to
-
-
-def _ulimits(values: tuple[str, ...]) -> tuple[Limit, ...]:
-    if not values:
-        return ()
-    from builder.execution.ulimits import parse_ulimit
-
-    return tuple(parse_ulimit(text) for text in values)
 
 
 def _progress(options: dict[str, Any]) -> Progress:

@@ -20,9 +20,7 @@ from runtime.containers.prepare import event
 from runtime.containers.terminal_side import TerminalSide
 from runtime.errors import CommandNotFound, ContainerError
 
-EXEC_REFUSED: Mapping[str, Missing] = {
-    "--privileged": Missing(why="a command has no more rights than its container"),
-}
+EXEC_REFUSED: Mapping[str, Missing] = {}
 
 
 @click.command(
@@ -40,6 +38,7 @@ EXEC_REFUSED: Mapping[str, Missing] = {
 @click.option("--env-file", "env_files", multiple=True, metavar="FILE", help="NAME=VALUE lines.")
 @click.option("-w", "--workdir", metavar="DIRECTORY", help="Where the command starts.")
 @click.option("-u", "--user", metavar="USER[:GROUP]")
+@click.option("--privileged", is_flag=True, help="With every capability.")
 @click.option("--detach-keys", metavar="KEYS", help="[default: ctrl-p,ctrl-q]")
 @click.pass_obj
 def exec_command(
@@ -54,6 +53,7 @@ def exec_command(
     env_files: tuple[str, ...],
     workdir: str | None,
     user: str | None,
+    privileged: bool,
     detach_keys: str | None,
 ) -> int:
     """Run COMMAND in the container NAME, with its environment and under its restrictions.
@@ -70,6 +70,7 @@ def exec_command(
         env=variables(env, env_files),
         working_dir=workdir,
         user=user,
+        privileged=privileged,
         terminal=tty,
         terminal_size=terminal_size() if tty and not detach else (0, 0),
     )

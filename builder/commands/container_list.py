@@ -9,6 +9,7 @@ import click
 from builder.commands.container_rows import HEADS, chosen, row
 from builder.commands.tables import formatted, table
 from runtime.containers.folder import list_containers
+from runtime.containers.networks import wired_now
 
 _SHOWN = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
 
@@ -44,7 +45,8 @@ def ps_command(
         containers = [container for container in containers if container.is_active]
     if last >= 0:
         containers = containers[:last]
-    rows = [row(container, no_trunc=no_trunc) for container in containers]
+    wired = wired_now(root)
+    rows = [row(container, wired, no_trunc=no_trunc) for container in containers]
     if size:
         from builder.commands.container_size import add_sizes
 

@@ -85,7 +85,7 @@ def network_of(options: dict[str, Any], *, default: NetworkMode | None = None) -
             )
         case _:
             publish_all = options["publish_all"]
-    servers = tuple(_address(text, "--dns") for text in options["dns"])
+    servers = tuple(address_of(text, "--dns") for text in options["dns"])
     names = Names(
         servers=servers,
         options=options["dns_options"],
@@ -118,7 +118,7 @@ def parse_ports(text: str) -> tuple[Port, ...]:
     elif rest.count(":") == 2:
         host_ip, _, rest = rest.partition(":")
     if host_ip:
-        host_ip = _address(host_ip, f"--publish {text}")
+        host_ip = address_of(host_ip, f"--publish {text}")
     host, colon, container = rest.rpartition(":")
     wanted = _range(container, text)
     kind = _protocol(protocol if slash else "tcp", text)
@@ -154,10 +154,10 @@ def _mode(options: dict[str, Any], default: NetworkMode) -> NetworkMode:
     personal = {
         name: value
         for name, value in (
-            ("aliases", tuple(_alias(text) for text in options["aliases"])),
-            ("ipv4", _address(options["ipv4"], "--ip", 4) if options["ipv4"] else None),
-            ("ipv6", _address(options["ipv6"], "--ip6", 6) if options["ipv6"] else None),
-            ("mac", _mac(options["mac"]) if options["mac"] else None),
+            ("aliases", tuple(alias_of(text) for text in options["aliases"])),
+            ("ipv4", address_of(options["ipv4"], "--ip", 4) if options["ipv4"] else None),
+            ("ipv6", address_of(options["ipv6"], "--ip6", 6) if options["ipv6"] else None),
+            ("mac", mac_of(options["mac"]) if options["mac"] else None),
         )
         if value
     }
@@ -225,13 +225,13 @@ def _long_form(text: str) -> Endpoint:
             case "name":
                 name = network_name(value)
             case "alias":
-                aliases.append(_alias(value))
+                aliases.append(alias_of(value))
             case "ip":
-                members["ipv4"] = _address(value, "--network ip", 4)
+                members["ipv4"] = address_of(value, "--network ip", 4)
             case "ip6":
-                members["ipv6"] = _address(value, "--network ip6", 6)
+                members["ipv6"] = address_of(value, "--network ip6", 6)
             case "mac-address":
-                members["mac"] = _mac(value)
+                members["mac"] = mac_of(value)
             case _:
                 raise OptionError(
                     f"--network {text}: {each!r} is not supported",
@@ -273,7 +273,8 @@ def _invalid(text: str, why: str, option: str = "--publish") -> OptionError:
     return OptionError(f"invalid {option} {text!r}: {why}", hint=_PORTS_HINT)
 
 
-def _address(text: str, option: str, version: int | None = None) -> str:
+def address_of(text: str, option: str, version: int | None = None) -> str:
+    """An IP address as it is written usually; `OptionError`."""
     try:
         found = ip_address(text)
     except ValueError as error:
@@ -283,7 +284,8 @@ def _address(text: str, option: str, version: int | None = None) -> str:
     return str(found)
 
 
-def _mac(text: str) -> str:
+def mac_of(text: str) -> str:
+    """The address of an interface; `OptionError`."""
     if not _MAC.fullmatch(text) or int(text[:2], 16) & 1:
         raise OptionError(
             f"--mac-address: {text!r} is no address of an interface", hint="like 02:42:ac:11:00:02"
@@ -291,7 +293,8 @@ def _mac(text: str) -> str:
     return text.lower()
 
 
-def _alias(text: str) -> str:
+def alias_of(text: str) -> str:
+    """A name of a host; `OptionError`."""
     if not all(_LABEL.fullmatch(part) for part in text.split(".")):
         raise OptionError(f"--network-alias: {text!r} cannot be the name of a host")
     return text

@@ -7,8 +7,11 @@ from typing import Any
 
 import click
 
+from builder.commands.container_device_options import device_options, devices_of
+from builder.commands.container_limits_options import limits_of, limits_options
 from builder.commands.container_mounts import mounts_of
 from builder.commands.container_network_options import network_of, network_options
+from builder.commands.container_security_options import security_of, security_options
 from builder.commands.values import (
     host_address,
     key_value,
@@ -20,7 +23,9 @@ from builder.commands.values import (
 from builder.errors import OptionError
 from runtime.containers.signals import parse_signal
 from runtime.containers.spec import ContainerSpec, LogOptions
+from runtime.containers.surroundings import default_mode
 from runtime.image.model import Healthcheck
+from runtime.network.model import HOST_GATEWAY
 
 Decorated = Callable[..., Any]
 
@@ -66,7 +71,7 @@ def container_options(command: Decorated) -> Decorated:
         click.option("--cidfile", metavar="FILE", help="Write its ID to a new file."),
     )):  # fmt: skip
         command = option(command)
-    return network_options(command)
+    return device_options(limits_options(network_options(security_options(command))))
 
 
 def spec_of(options: dict[str, Any], *, detached: bool) -> ContainerSpec:
@@ -86,8 +91,8 @@ def spec_of(options: dict[str, Any], *, detached: bool) -> ContainerSpec:
         working_dir=options["workdir"],
         user=options["user"],
         hostname=options["hostname"],
-        network=network_of(options),
-        extra_hosts=tuple(host_address(text) for text in options["hosts"]),
+        network=network_of(options, default=default_mode()),
+        extra_hosts=tuple(host_address(text, HOST_GATEWAY) for text in options["hosts"]),
         read_only=options["read_only"],
         shm_size=size_in_bytes(options["shm_size"], "--shm-size"),
         mounts=mounted.mounts,
@@ -105,6 +110,9 @@ def spec_of(options: dict[str, Any], *, detached: bool) -> ContainerSpec:
         restarts=restarts,
         log=_log(options["log_driver"], options["log_options"]),
         remove=options["remove"],
+        **limits_of(options),
+        **security_of(options),
+        **devices_of(options),
     )
 
 

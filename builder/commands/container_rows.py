@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from builder.commands.container_networks import shown_ports
 from builder.commands.tables import ago
 from builder.errors import OptionError
 from runtime.containers.folder import find_container
@@ -34,8 +35,8 @@ _SHORT = 12
 _BILLION = 1_000_000_000
 
 
-def row(container: Container, *, no_trunc: bool) -> dict[str, str]:
-    """The texts of all columns but `Size`."""
+def row(container: Container, wired: Mapping[str, Any], *, no_trunc: bool) -> dict[str, str]:
+    """The texts of all columns but `Size`; `wired` are the containers on networks now."""
     description, spec = container.description, container.spec
     words = shlex.join(description.argv)
     seconds = description.created_ns // _BILLION
@@ -45,7 +46,7 @@ def row(container: Container, *, no_trunc: bool) -> dict[str, str]:
         "Command": f'"{words if no_trunc or len(words) <= 20 else words[:19] + "…"}"',
         "RunningFor": ago(time.time() - seconds),
         "Status": status_text(container),
-        "Ports": "",
+        "Ports": shown_ports(container, wired),
         "Names": container.name,
         "CreatedAt": datetime.fromtimestamp(seconds)
         .astimezone()

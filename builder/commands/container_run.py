@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from typing import Any
 
 import click
 
 from builder.commands.container_image import available, image_options
+from builder.commands.container_limits import say_if_out_of_memory, say_unenforced
 from builder.commands.container_mounts import mount_options
 from builder.commands.container_options import container_options, spec_of
 from builder.commands.container_refused import RUN_REFUSED
-from builder.commands.failures import report
+from builder.commands.failures import report, say
 from builder.commands.opened import opened_engine, opened_monitor, opened_store
 from builder.commands.refusals import refusing
 from builder.commands.relay import terminal_size
 from builder.commands.sessions import Shown, keys_of, need_terminal, new_session
 from builder.errors import BuildError, OptionError
+from builder.quick import key_of
+from builder.start import run_words
 from runtime.containers.spec import ContainerSpec
 from runtime.containers.surroundings import needs_monitor
 from runtime.errors import CommandNotFound, CommandNotRunnable, ContainerError
 from runtime.image.errors import ImageError
 
 _NOT_STARTED, _NOT_RUNNABLE, _NOT_FOUND = 125, 126, 127
+_KILLED = 137
 
 
 @click.command(
@@ -96,6 +101,7 @@ def create_command(root: str, /, **options: Any) -> int:
 
     spec = spec_of(options, detached=False)
     id_file = _new_id_file(options["cidfile"])
+    say_unenforced(spec)
     with opened_store(root) as store:
         container = create(store, replace(spec, image=available(store, options)))
     _write_id(id_file, container.id)
@@ -119,10 +125,13 @@ def _run_direct(root: str, spec: ContainerSpec, options: dict[str, Any]) -> int 
         return None
     stdin = 0 if spec.open_stdin else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     with opened_engine(root) as engine:
+        say_unenforced(spec)
         spec = replace(spec, image=available(engine.store, options))
         if spec.health is None and engine.store.image(spec.image).config.config.healthcheck:
             return None
-        return run(engine.store, engine.sandbox, spec, stdin_fd=stdin)
+        words = run_words(sys.argv[1:])
+        key = key_of(words[1]) if words is not None else None
+        return run(engine.store, engine.sandbox, spec, stdin_fd=stdin, say=say, key=key)
 
 
 def _run_detached(
@@ -131,6 +140,7 @@ def _run_detached(
     from runtime.containers.start import run_detached
 
     with opened_monitor(root) as (store, monitor):
+        say_unenforced(spec)
         spec = replace(spec, image=available(store, options))
         container = run_detached(store, monitor, spec)
     _write_id(id_file, container.id)
@@ -152,6 +162,7 @@ def _run_attached(
 
     with new_session(shown, terminal=spec.terminal, keys=keys) as opened:
         with opened_monitor(root) as (store, monitor):
+            say_unenforced(spec)
             container = run_detached(
                 store,
                 monitor,
@@ -161,7 +172,10 @@ def _run_attached(
                 size=terminal_size() if spec.terminal else (0, 0),
             )
         _write_id(id_file, container.id)
-        return opened.sit(root, container.id, proxy=proxy)
+        status = opened.sit(root, container.id, proxy=proxy)
+    if status == _KILLED:
+        say_if_out_of_memory(root, container.id)
+    return status
 
 
 def _attached(streams: tuple[str, ...], spec: ContainerSpec) -> Shown:

@@ -31,7 +31,8 @@ def export_command(root: str, /, name: str, output: str | None) -> int:
     with opened_store(root) as store:
         container = find_container(root, name)
         layers = [store.form(diff_id) for diff_id in container.description.diff_ids]
-        view = View([*layers, TreeForm(os.path.join(container.folder, "upper"))])
+        upper = TreeForm(os.path.join(container.folder, "upper"), store.owners)
+        view = View([*layers, upper])
         out = output if output not in (None, "-") else sys.stdout.fileno()
         try:
             write_files_tar(view, out, mtime=None)

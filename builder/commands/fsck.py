@@ -11,6 +11,7 @@ import click
 
 from builder.commands.failures import say
 from runtime.containers.check_volumes import check_volumes
+from runtime.image.layer.owners import owners_here
 from runtime.image.store.faults import Checked, Fault
 from runtime.image.store.fsck import check_store
 from runtime.image.store.salvage import check_database
@@ -37,7 +38,7 @@ def fsck_command(root: str, repair: bool, jobs: int | None, as_json: bool) -> in
     checked = Checked(faults=tuple(faults))
     if checked.sound:
         workers = jobs or min(_MOST_JOBS, os.cpu_count() or 1)
-        with open_store(root) as store:
+        with open_store(root, owners_here()) as store:
             found = check_store(store.parts, repair=repair, jobs=workers)
             faults += check_volumes(store, repair=repair)
         checked = replace(found, faults=(*faults, *found.faults))

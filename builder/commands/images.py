@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from builder.commands.image_events import image_event
 from builder.commands.opened import opened_store
 from builder.commands.tables import ago, size_text, table
 from builder.errors import OptionError
@@ -48,6 +49,7 @@ def import_command(
         image_id = store.put_image(apply_changes(config, changes))
         if reference is not None:
             store.tag(reference, image_id)
+    image_event(root, "import", image_id, name or "")
     click.echo(image_id)
     return 0
 
@@ -164,6 +166,10 @@ def rmi_command(root: str, names: tuple[str, ...], force: bool) -> int:
             removed = store.remove_image(name, force=force)
             for reference in removed.untagged:
                 click.echo(f"Untagged: {reference.tagged()}")
+                gone = removed.images[0] if removed.images else reference.familiar()
+                image_event(root, "untag", gone, reference.familiar())
+            for image_id in removed.images:
+                image_event(root, "delete", image_id)
             for digest in (*removed.images, *removed.layers):
                 click.echo(f"Deleted: {digest}")
             if removed.postponed:
@@ -181,5 +187,7 @@ def tag_command(root: str, source: str, target: str) -> int:
     if reference.digest is not None:
         raise OptionError("an image cannot be given a digest: that is what it is")
     with opened_store(root) as store:
-        store.tag(reference, store.image(source).id)
+        image_id = store.image(source).id
+        store.tag(reference, image_id)
+    image_event(root, "tag", image_id, reference.familiar())
     return 0

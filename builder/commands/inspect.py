@@ -61,8 +61,9 @@ def _document(root: str, name: str, kind: str | None, *, size: bool, said: bool)
                 raise
         else:
             from builder.commands.container_document import container_document
+            from runtime.containers.networks import wired_now
 
-            return container_document(container, size=size)
+            return container_document(container, wired_now(root), size=size)
     from builder.commands.images import image_document
 
     with opened_store(root) as store:

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from builder.commands.image_events import image_event
 from builder.commands.opened import opened_store
 from builder.errors import OptionError
 from runtime.image.platform import Platform
@@ -30,6 +31,7 @@ def load_command(root: str, source: str | None, platform: str | None) -> int:
     with opened_store(root) as store:
         loaded = load_archive(store, place, platform=wanted)
     for image in loaded:
+        image_event(root, "load", image.image_id)
         for name in image.names:
             click.echo(f"Loaded image: {name.tagged()}")
         if not image.names:

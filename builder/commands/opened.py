@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runtime.image.layer.owners import owners_here
 from runtime.image.store.store import Store, open_store
 from runtime.sandbox.privilege import acquire
 from runtime.sandbox.server import SandboxServer
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def opened_store(root: str) -> Iterator[Store]:
     """The store, with the privileges to use it: as root, or inside a user namespace."""
     acquire()
-    with open_store(root) as store:
+    with open_store(root, owners_here()) as store:
         yield store
 
 
@@ -35,7 +36,7 @@ class Engine:
 def opened_engine(root: str) -> Iterator[Engine]:
     """The store and a sandbox; the server starts up while the store is opened."""
     acquire()
-    with SandboxServer() as sandbox, open_store(root) as store:
+    with SandboxServer() as sandbox, open_store(root, owners_here()) as store:
         yield Engine(store, sandbox)
 
 
@@ -45,5 +46,5 @@ def opened_monitor(root: str) -> Iterator[tuple[Store, MonitorProcess]]:
     from runtime.containers.launch import MonitorProcess
 
     acquire()
-    with MonitorProcess() as monitor, open_store(root) as store:
+    with MonitorProcess() as monitor, open_store(root, owners_here()) as store:
         yield store, monitor

@@ -99,11 +99,11 @@ def _unused_seconds(filters: tuple[str, ...]) -> float:
         name, equals, value = text.partition("=")
         if name != "until" or not equals:
             raise OptionError(f"invalid --filter {text!r}", hint="until=24h, or until=2026-01-31")
-        seconds = max(seconds, _since(value))
+        seconds = max(seconds, since_seconds(value))
     return seconds
 
 
-def _since(text: str) -> float:
+def since_seconds(text: str) -> float:
     """Seconds since a moment, as docker's `until` gives it: `1h30m`, a date, or Unix seconds."""
     if _DURATION.fullmatch(text):
         return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))

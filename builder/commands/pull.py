@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from builder.commands.image_events import image_event
 from builder.commands.opened import opened_store
 from builder.commands.registry_options import registry_options, registry_session
 from builder.errors import OptionError
@@ -46,6 +47,7 @@ def pull_command(
             ) as session:
                 pulled = pull(store, session, reference, wanted)
             store.tag(reference, pulled.image_id)
+            image_event(root, "pull", pulled.image_id, reference.familiar())
             if not quiet:
                 what = "Downloaded newer image" if pulled.changed else "Image is up to date"
                 click.echo(f"Digest: {pulled.digest}")

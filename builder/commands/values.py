@@ -12,17 +12,17 @@ _HOST = "127.0.0.1"
 """The machine, as it is seen where containers share its network."""
 
 
-def host_address(text: str) -> tuple[str, str]:
+def host_address(text: str, gateway: str = _HOST) -> tuple[str, str]:
     """`--add-host`: `name:ip` or `name=ip`; an IPv6 address may stand in brackets.
 
-    `host-gateway` is the machine itself.
+    `host-gateway` is the machine itself, `gateway`.
     """
     separator = "=" if "=" in text else ":"
     name, found, address = text.partition(separator)
     if not found or not name or not address:
         raise OptionError(f"invalid --add-host {text!r}", hint="HOST:IP or HOST=IP")
     if address == "host-gateway":
-        return name, _HOST
+        return name, gateway
     from ipaddress import ip_address
 
     address = address.removeprefix("[").removesuffix("]")
@@ -95,6 +95,18 @@ def variables(given: tuple[str, ...], files: tuple[str, ...]) -> tuple[tuple[str
         elif name in os.environ:
             found[name] = os.environ[name]
     return tuple(found.items())
+
+
+def ulimits_of(values: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:
+    """`--ulimit`: (resource, soft, hard) each."""
+    if not values:
+        return ()
+    from runtime.sandbox.rlimits import InvalidUlimit, parse_ulimit
+
+    try:
+        return tuple(parse_ulimit(text) for text in values)
+    except InvalidUlimit as error:
+        raise OptionError(str(error), hint=error.hint) from error
 
 
 def entitlements(values: tuple[str, ...]) -> frozenset[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ from runtime.image.digest import DiffID, chain_id
 from runtime.image.layer.decompression import open_decompressed
 from runtime.image.layer.entry import Entry, Kind
 from runtime.image.layer.extract import extract_layer
+from runtime.image.layer.owners import give
 from runtime.image.layer.writer import canonical_order, write_layer
 from runtime.image.store.store import Store
 from runtime.sandbox.spec import BindMount, Mount, TmpfsMount
@@ -226,7 +228,7 @@ class RunMounts:
             else:
                 self._seeded(made, *seed)
             os.chmod(made, request.mode)
-            os.chown(made, request.uid, request.gid)
+            give(self._store.owners, made, stat.S_IFDIR, request.uid, request.gid)
             try:
                 os.rename(made, path)
             except OSError:
@@ -250,7 +252,12 @@ class RunMounts:
                 write_layer(canonical_order(found), fd)
             finally:
                 os.close(fd)
-            extract_layer(open_decompressed(tar), made, skip_devices_if_forbidden=True)
+            extract_layer(
+                open_decompressed(tar),
+                made,
+                skip_devices_if_forbidden=True,
+                owners=self._store.owners,
+            )
 
     # ---- secrets and agents
 
@@ -284,7 +291,7 @@ class RunMounts:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
             with os.fdopen(fd, "wb") as file:
                 os.fchmod(fd, request.mode)
-                os.fchown(fd, request.uid, request.gid)
+                give(self._store.owners, fd, stat.S_IFREG, request.uid, request.gid)
                 file.write(value)
             mounts.append(BindMount(source=path, target=request.target, read_only=True))
 

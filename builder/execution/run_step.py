@@ -21,21 +21,23 @@ from builder.execution.authorities import trusted
 from builder.execution.leftovers import Leftovers
 from builder.execution.noise import is_noise
 from builder.execution.options import ExecuteOptions
+from builder.execution.owners import find_ids
 from builder.execution.run_mounts import Made, RunMounts
-from builder.execution.ulimits import merged_limits
 from builder.plan.steps import RunStep
 from builder.plan.variables import updated
 from builder.sources.inputs import Inputs, LayersOf
 from grammar.nodes import Span
 from runtime.errors import CommandNotFound, CommandNotRunnable, ContainerError
 from runtime.image.digest import DiffID, chain_id
+from runtime.image.layer.owners import Owners, RecordedOwners
 from runtime.image.layer.pack import keep_everything, pack_tree
+from runtime.image.layer.view import View
 from runtime.image.store.store import Store
 from runtime.rootfs import RootFiles, RootParts, prepare_root
 from runtime.sandbox.capabilities import ALL_CAPABILITIES, DEFAULT_CAPABILITIES
 from runtime.sandbox.seccomp import default_filter
 from runtime.sandbox.server import Process, SandboxServer
-from runtime.sandbox.spec import MASKED_PATHS, READ_ONLY_PATHS, SandboxSpec
+from runtime.sandbox.spec import MASKED_PATHS, READ_ONLY_PATHS, SandboxSpec, merged_rlimits
 
 _HOSTNAME = "buildkitsandbox"
 """BuildKit's: builds that write their host's name somewhere give the same with both."""
@@ -155,15 +157,26 @@ class RunRunner:
             network=self._network(step),
             extra_hosts=self._options.extra_hosts,
             files=self._files,
+            owners=self._store.owners,
         )
         spec = self._spec(step, root, upper, made.env)
         status, output = self._command(spec, number, span)
         if status != 0:
             raise StepFailed(step.argv, status, span=span, output=output)
         drop = is_noise if self._options.drop_noise else keep_everything
-        layer = pack_tree(upper, None, mtime=epoch, drop=drop, settle=True)
+        owners = self._owners(step, view)
+        layer = pack_tree(upper, None, mtime=epoch, drop=drop, settle=True, owners=owners)
         self._store.add_tree(layer, upper)
         return layer.diff_id
+
+    def _owners(self, step: RunStep, view: View) -> Owners:
+        """How the owners of what the step has made are known: whoever has one id cannot become
+        another user, so what a step makes would not be its user's."""
+        owners = self._store.owners
+        if not isinstance(owners, RecordedOwners):
+            return owners
+        ids = find_ids(view, step.user)
+        return RecordedOwners(made_by=(ids.uid, ids.gid))
 
     def _spec(
         self, step: RunStep, root: RootParts, upper: str, env: tuple[tuple[str, str], ...]
@@ -186,7 +199,7 @@ class RunRunner:
             masked_paths=() if insecure else MASKED_PATHS,
             read_only_paths=() if insecure else READ_ONLY_PATHS,
             shm_size=self._options.shm_size,
-            rlimits=merged_limits(self._options.ulimits),
+            rlimits=merged_rlimits(self._options.ulimits),
         )
 
     def _network(self, step: RunStep) -> Literal["none", "host"]:

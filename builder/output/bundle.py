@@ -20,6 +20,7 @@ from runtime.image.layer.view import View
 from runtime.image.store.remove import remove_tree
 from runtime.oci.config import Surroundings, oci_config
 from runtime.oci.conversion import ids_in, mapped_ids, within_limits
+from runtime.owner_record import has_one_id
 from runtime.sandbox.spec import BindMount, Mount, SandboxSpec
 from runtime.user import Ids
 
@@ -48,10 +49,13 @@ def write_bundle(
     root = os.path.join(directory, ROOT)
     try:
         os.mkdir(root, 0o755)
-        left_out = write_files(view, root, mtime=None, owners=True)
+        # With a single ID everything is its user's, for the other runtime too.
+        owners = not has_one_id()
+        left_out = write_files(view, root, mtime=None, owners=owners)
         top = view.lstat(b"")
         assert top is not None
-        os.chown(root, top.uid, top.gid)
+        if owners:
+            os.chown(root, top.uid, top.gid)
         os.chmod(root, top.mode)
         ids = ids_in(view, spec.user, spec.groups)
         _make_working_directory(view, root, spec.cwd, ids)
@@ -119,6 +123,7 @@ def _make_working_directory(view: View, root: str, cwd: str, ids: Ids) -> None:
             below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
             os.close(fd)
             fd = below
-        os.fchown(fd, ids.uid, ids.gid)
+        if not has_one_id():
+            os.fchown(fd, ids.uid, ids.gid)
     finally:
         os.close(fd)

@@ -8,22 +8,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from runtime.containers.record import Container
+from runtime.containers.security import call_filter, privileged_capabilities
 from runtime.errors import InvalidContainer, NotRunning
 from runtime.monitor.identity import is_alive, open_process
 from runtime.sandbox.privilege import join
-from runtime.sandbox.seccomp import default_filter
 from runtime.sandbox.server import Process, SandboxServer
-from runtime.sandbox.spec import EntrySpec
+from runtime.sandbox.spec import EntrySpec, merged_rlimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecSpec:
-    """A command, and what is to be different for it from the container's own command."""
+    """A command, and what is to be different for it from the container's own command.
+
+    privileged   it has every capability; a filter stays, as it is for who has them
+    """
 
     command: tuple[str, ...]
     env: tuple[tuple[str, str], ...] = ()
     working_dir: str | None = None
     user: str | None = None
+    privileged: bool = False
     terminal: bool = False
     terminal_size: tuple[int, int] = (0, 0)
 
@@ -78,14 +82,18 @@ def entry_spec(container: Container, wanted: ExecSpec, *, pid: int) -> EntrySpec
     if wanted.terminal:
         env.setdefault("TERM", "xterm")
     env |= dict(wanted.env)
+    capabilities = privileged_capabilities(spec, privileged=wanted.privileged)
     return EntrySpec(
         pid=pid,
         argv=wanted.command,
         env=tuple(env.items()),
         cwd=wanted.working_dir or spec.working_dir or "/",
         user=(spec.user or "") if wanted.user is None else wanted.user,
-        capabilities=spec.capabilities,
-        seccomp=default_filter(spec.capabilities) if spec.seccomp else None,
+        groups=spec.security.groups,
+        capabilities=capabilities,
+        seccomp=call_filter(spec, capabilities),
+        rlimits=merged_rlimits(spec.ulimits),
+        oom_score_adj=spec.oom_score_adj,
         no_new_privileges=spec.no_new_privileges,
         terminal=wanted.terminal,
         terminal_size=wanted.terminal_size,

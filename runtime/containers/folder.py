@@ -1,34 +1,33 @@
 """Where containers are: a directory each, `containers/<id>` in the store.
 
-Whoever runs a container, or removes it, holds a lock on its directory. So whoever has the lock
-knows that nobody else does.
+Who has one is the matter of `runtime.containers.holding`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from runtime.containers.holding import (
+    container_folder,
+    containers_directory,
+    folder_names,
+    make_folder,
+    try_hold,
+)
 from runtime.containers.names import Names
 from runtime.containers.record import Container, read_container
 from runtime.errors import ContainerNotFound, InvalidContainer
 
-_ID_LENGTH: Final = 64
+__all__ = [
+    "container_folder", "containers_directory", "find_container", "folder_names", "hold",
+    "list_containers", "new_folder", "try_hold",
+]  # fmt: skip
+
 _HEXADECIMAL: Final = frozenset("0123456789abcdef")
-
-
-def containers_directory(root: str) -> str:
-    """Where the containers of a store are."""
-    return os.path.join(root, "containers")
-
-
-def container_folder(root: str, container_id: str) -> str:
-    """The directory of a container."""
-    return os.path.join(containers_directory(root), container_id)
 
 
 @contextmanager
@@ -37,39 +36,11 @@ def new_folder(root: str) -> Iterator[tuple[str, str, int]]:
 
     The descriptor is closed at the end of the block; who got it before, holds it further.
     """
-    parent = containers_directory(root)
-    os.makedirs(parent, mode=0o700, exist_ok=True)
-    while True:
-        container_id = os.urandom(32).hex()
-        path = os.path.join(parent, container_id)
-        os.mkdir(path, 0o700)
-        fd = try_hold(path)
-        if fd is not None:
-            break
-        # A sweep took it for litter before we could hold it.
+    container_id, path, fd = make_folder(root)
     try:
         yield container_id, path, fd
     finally:
         os.close(fd)
-
-
-def try_hold(path: str) -> int | None:
-    """Lock a container's directory; `None` if somebody holds it, or it is gone."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(fd), os.lstat(path)):
-            return fd
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    except BaseException:
-        os.close(fd)
-        raise
-    os.close(fd)
-    return None
 
 
 def hold(path: str, seconds: float) -> int | None:
@@ -113,12 +84,3 @@ def find_container(root: str, name: str) -> Container:
         if there:
             return there[0]
     raise ContainerNotFound(name)
-
-
-def folder_names(parent: str) -> list[str]:
-    """The IDs in a folder of containers, whatever is recorded of them."""
-    try:
-        names = os.listdir(parent)
-    except FileNotFoundError:
-        return []
-    return [name for name in names if len(name) == _ID_LENGTH and _HEXADECIMAL.issuperset(name)]

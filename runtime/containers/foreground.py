@@ -2,27 +2,24 @@
 
 Its streams are the caller's own, signals go on to it, and its exit status is the result. It ends
 with the caller, however that ends.
+
+What is added here has to be added to `runtime.containers.quick_made`, or has to follow from what
+`runtime.containers.remembering` does not know.
 """
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
-from typing import Final
+from collections.abc import Callable
 
-from runtime.containers.forwarding import Forwarding
+from runtime.containers.attending import Attended, attend
+from runtime.containers.limited import OUT_OF_MEMORY, Limited
 from runtime.containers.prepare import event, new_container, sandbox_of
-from runtime.containers.record import State, write_state
-from runtime.containers.remove import discard_held, sweep_containers
+from runtime.containers.record import state_document
+from runtime.containers.remembering import Remembering
+from runtime.containers.remove import discard_held, event_attributes, sweep_containers
 from runtime.containers.spec import ContainerSpec
-from runtime.errors import CommandNotFound, CommandNotRunnable, ContainerError
 from runtime.image.store.store import Store
-from runtime.monitor.identity import identify_child
 from runtime.sandbox.server import SandboxServer
-
-_FAILED: Final = 125
-_NOT_RUNNABLE: Final = 126
-_NOT_FOUND: Final = 127
 
 
 def run(
@@ -33,59 +30,50 @@ def run(
     stdin_fd: int = 0,
     stdout_fd: int = 1,
     stderr_fd: int = 2,
+    say: Callable[[str], None] | None = None,
+    key: str | None = None,
 ) -> int:
     """Run a container to its end in the foreground; its exit status, 128 + n for signal n.
 
-    To be called by the main thread: signals that this process gets meanwhile are the
-    container's. `ImageNotFound`, or a `ContainerError` if it cannot be started.
+    `say` is told what the user should know of the end besides its status. `key` is under what
+    its start may be remembered. To be called by the main thread: signals that this process gets
+    meanwhile are the container's. `ImageNotFound`, or a `ContainerError` if it cannot be started.
     """
     sweep_containers(store)
+    remembering: list[Remembering] = []
     with new_container(store, spec) as held:
-        container, state = held.container, held.container.state
+        container = held.container
+        attended = Attended(
+            container.id,
+            container.folder,
+            state_document(container.state),
+            event_attributes(container),
+        )
+        limited = Limited()
+
+        def prepare() -> bytes:
+            order = limited.prepare(container, sandbox_of(store, container))
+            if key is not None:
+                remembering.append(Remembering(store, container, key, order))
+            return order
+
         try:
-            with Forwarding() as forwarding:
-                try:
-                    sandbox_spec = sandbox_of(store, container)
-                    process = sandbox.start(sandbox_spec, stdin_fd, stdout_fd, stderr_fd)
-                except ContainerError as error:
-                    failed = _ended(state, status_of(error))
-                    write_state(container.folder, replace(failed, error=error.message))
-                    raise
-                state = replace(
-                    state,
-                    status="running",
-                    process=identify_child(process.pid),
-                    started_ns=time.time_ns(),
+            with limited:
+                status = attend(
+                    attended,
+                    sandbox,
+                    prepare,
+                    command=container.description.argv[0],
+                    standard=(stdin_fd, stdout_fd, stderr_fd),
+                    started=limited.started,
+                    ended=limited.ended,
                 )
-                write_state(container.folder, state)
-                event(container, "start")
-                status = forwarding.attend(process)
-            write_state(container.folder, _ended(state, status))
-            event(container, "die", exitCode=str(status))
-            return status
+            if attended.is_out_of_memory and say is not None:
+                say(OUT_OF_MEMORY)
         finally:
             if spec.remove:
                 discard_held(store, container.id)
                 event(container, "destroy")
-
-
-def status_of(error: ContainerError) -> int:
-    """The exit status that docker gives to a container that cannot be started."""
-    match error:
-        case CommandNotFound():
-            return _NOT_FOUND
-        case CommandNotRunnable():
-            return _NOT_RUNNABLE
-        case _:
-            return _FAILED
-
-
-def _ended(state: State, status: int) -> State:
-    return replace(
-        state,
-        status="exited",
-        process=None,
-        runner=None,
-        exit_status=status,
-        finished_ns=time.time_ns(),
-    )
+    for each in remembering:
+        each.write()
+    return status

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import select
-import signal
-from types import FrameType
-from typing import Any, Final
 
-from runtime.sandbox.server import Process
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from types import FrameType
+    from typing import Any, Final
+
+    from runtime.sandbox.server import Process
+else:
+    import _signal
 
 _FORWARDED: Final = (
-    signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2,
-    signal.SIGWINCH, signal.SIGCONT, signal.SIGALRM,
+    _signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM, _signal.SIGUSR1,
+    _signal.SIGUSR2, _signal.SIGWINCH, _signal.SIGCONT, _signal.SIGALRM,
 )  # fmt: skip
 
 
@@ -27,14 +32,14 @@ class Forwarding:
 
     def __enter__(self) -> Forwarding:
         self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._wakeup_before = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
-        self._before = [(number, signal.signal(number, self._forward)) for number in _FORWARDED]
+        self._wakeup_before = _signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+        self._before = [(number, _signal.signal(number, self._forward)) for number in _FORWARDED]
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before:
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(self._wakeup_before)
+            _signal.signal(number, handler)
+        _signal.set_wakeup_fd(self._wakeup_before)
         os.close(self._read_fd)
         os.close(self._write_fd)
 
@@ -45,7 +50,7 @@ class Forwarding:
             self.wait()
             return process.wait()
         except BaseException:
-            process.kill(signal.SIGKILL)
+            process.kill(_signal.SIGKILL)
             process.wait()
             raise
 

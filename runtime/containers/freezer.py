@@ -1,20 +1,23 @@
 """Freezing all processes of a container: `pause` and `unpause`.
 
 By the freezer of a cgroup, which is the only way that processes cannot notice or undo. Where
-the container has no cgroup of its own in the unified hierarchy, one is made when it is paused
-and its processes are moved there; frozen first, so none of them gets away.
+the container has no cgroup of its own, one is made when it is paused and its processes are
+moved there; frozen first, so none of them gets away.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from runtime.cgroups.layout import read_text, write_text
+from runtime.containers.processes import groups_of, processes_of
 from runtime.containers.record import Container
 from runtime.errors import InvalidContainer, NotRunning, SandboxUnavailable, SetupFailed
-from runtime.monitor.cgroups import cgroup_of, hierarchy, read_text
+from runtime.monitor.cgroups import cgroup_of, hierarchy
 
 _SECONDS: Final = 10
 
@@ -29,19 +32,18 @@ def pause(container: Container) -> None:
         raise InvalidContainer(f"container {container.description.short_id} is already paused")
     if container.state.status != "running" or process is None:
         raise NotRunning(container.id)
-    pid = process.pid
-    place = hierarchy()
-    own = f"{place}{cgroup_of(pid)}"
-    if not own.endswith(container.id):
-        own = f"{place}/lamina-{container.id}"
-        with _explained():
-            with suppress(FileExistsError):
-                os.mkdir(own)
-            _write(f"{own}/cgroup.freeze", "1")
-            _move_all(pid, own)
     with _explained():
-        _write(f"{own}/cgroup.freeze", "1")
-        _await(own, "frozen 1")
+        groups = groups_of(container)
+        if groups is not None and groups.can_freeze:
+            groups.freeze(frozen=True)
+            _await(lambda: groups.is_frozen)
+            return
+        own = f"{_unified()}/lamina-{container.id}"
+        with suppress(FileExistsError):
+            os.mkdir(own)
+        write_text(f"{own}/cgroup.freeze", "1")
+        _move_all(container, own)
+        _await(lambda: "frozen 1" in read_text(f"{own}/cgroup.events").splitlines())
 
 
 def unpause(container: Container) -> None:
@@ -49,10 +51,15 @@ def unpause(container: Container) -> None:
     process = container.state.process
     if container.state.status != "paused" or process is None:
         raise InvalidContainer(f"container {container.description.short_id} is not paused")
-    own = f"{hierarchy()}{cgroup_of(process.pid)}"
     with _explained():
-        _write(f"{own}/cgroup.freeze", "0")
-        _await(own, "frozen 0")
+        groups = groups_of(container)
+        if groups is not None and groups.can_freeze:
+            groups.freeze(frozen=False)
+            _await(lambda: not groups.is_frozen)
+            return
+        own = f"{_unified()}{cgroup_of(process.pid)}"
+        write_text(f"{own}/cgroup.freeze", "0")
+        _await(lambda: "frozen 0" in read_text(f"{own}/cgroup.events").splitlines())
 
 
 def thaw(container: Container) -> None:
@@ -61,24 +68,27 @@ def thaw(container: Container) -> None:
         unpause(container)
 
 
-def remove_freezer(container_id: str) -> None:
-    """Remove what `pause` made, if it is there; its processes are gone."""
+def _unified() -> str:
     place = hierarchy()
-    if place:
-        with suppress(OSError):
-            os.rmdir(f"{place}/lamina-{container_id}")
+    if not place:
+        raise SandboxUnavailable(
+            "pausing",
+            "there is no cgroup version 2 hierarchy here",
+            "mount one, or start the machine with systemd.unified_cgroup_hierarchy=1",
+        )
+    return place
 
 
-def _move_all(pid: int, cgroup: str) -> None:
-    """Move all processes of the same PID namespace; those that come up meanwhile, too."""
-    namespace = os.stat(f"/proc/{pid}/ns/pid").st_ino
+def _move_all(container: Container, cgroup: str) -> None:
+    """Move all processes of a container; those that come up meanwhile, too."""
+    path = cgroup[len(hierarchy()) :]
     deadline = time.monotonic() + _SECONDS
     while True:
         moved = False
-        for other in _pids_in(namespace):
-            if cgroup_of(other) != cgroup[len(hierarchy()) :]:
+        for pid in processes_of(container):
+            if cgroup_of(pid) != path:
                 with suppress(ProcessLookupError):
-                    _write(f"{cgroup}/cgroup.procs", str(other))
+                    write_text(f"{cgroup}/cgroup.procs", str(pid))
                     moved = True
         if not moved:
             return
@@ -86,21 +96,9 @@ def _move_all(pid: int, cgroup: str) -> None:
             raise SetupFailed("pause", 0, "the container makes processes too fast")
 
 
-def _pids_in(namespace: int) -> list[int]:
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                if os.stat(f"/proc/{name}/ns/pid").st_ino == namespace:
-                    found.append(int(name))
-            except OSError:
-                continue  # ended, or somebody else's
-    return found
-
-
-def _await(cgroup: str, line: str) -> None:
+def _await(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _SECONDS
-    while line not in read_text(f"{cgroup}/cgroup.events").splitlines():
+    while not is_so():
         if time.monotonic() > deadline:
             raise SetupFailed("pause", 0, "the kernel does not freeze its processes")
         time.sleep(0.002)
@@ -110,12 +108,7 @@ class _explained:
     """Has what the kernel refuses said as what is missing."""
 
     def __enter__(self) -> None:
-        if not hierarchy():
-            raise SandboxUnavailable(
-                "pausing",
-                "there is no cgroup version 2 hierarchy here",
-                "mount one, or start the machine with systemd.unified_cgroup_hierarchy=1",
-            )
+        return
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, PermissionError):
@@ -124,11 +117,3 @@ class _explained:
                 f"{error.filename or 'the cgroup'}: {(error.strerror or '').lower()}",
                 "only a user to whom a cgroup was delegated can freeze processes; root can",
             ) from error
-
-
-def _write(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)

@@ -78,8 +78,9 @@ class MonitorProcess:
         if os.path.lexists(stopped := os.path.join(container.folder, files.STOPPED)):
             os.unlink(stopped)
         try:
-            order = encode_order(sandbox_of(store, container, size))
-            hooks = hooks_of(container)
+            sandbox = sandbox_of(store, container, size)
+            order = encode_order(sandbox)
+            hooks = hooks_of(store.root, container, sandbox.mounts)
         except (ContainerError, ValueError) as error:
             self._record_failure(store, held, str(error))
             if isinstance(error, ContainerError):

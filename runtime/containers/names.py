@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Final
 
 from runtime.errors import InvalidContainer, NameTaken
 
-_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+_LETTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+_OTHERS: Final = frozenset("_.-")
+_SHORTEST: Final = 2
 _LONGEST: Final = 200
 _ADJECTIVES: Final = (
     "able", "airy", "amber", "bold", "brave", "bright", "brisk", "calm", "candid", "clear",
@@ -44,7 +46,11 @@ _NOUNS: Final = (
 def check_name(name: str) -> str:
     """The name again; `InvalidContainer` if containers cannot be called that."""
     name = name.removeprefix("/")
-    if not _NAME.fullmatch(name) or len(name) > _LONGEST:
+    if (
+        not _SHORTEST <= len(name) <= _LONGEST
+        or name[0] not in _LETTERS
+        or not (_LETTERS | _OTHERS).issuperset(name)
+    ):
         raise InvalidContainer(
             f"invalid container name ({name})",
             hint="only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
@@ -90,8 +96,10 @@ class Names:
     def drop(self, name: str, container_id: str) -> None:
         """Let go of a name, if it is this container's."""
         if self.find(name) == container_id:
-            with suppress(FileNotFoundError):
+            try:
                 os.unlink(os.path.join(self._folder, name))
+            except FileNotFoundError:
+                return
 
     def _link(self, name: str, container_id: str) -> bool:
         path = os.path.join(self._folder, name)
@@ -112,14 +120,23 @@ class Names:
         return os.path.isdir(folder) and recorded_name(folder) in (None, name)
 
 
-@contextmanager
-def locked_names(containers: str) -> Iterator[Names]:
+class locked_names:
     """The names in a folder of containers, changed by nobody else until the end of the block."""
-    folder = os.path.join(containers, "names")
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield Names(containers)
-    finally:
-        os.close(fd)
+
+    def __init__(self, containers: str) -> None:
+        self._containers = containers
+        self._fd = -1
+
+    def __enter__(self) -> Names:
+        folder = os.path.join(self._containers, "names")
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        self._fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+        except BaseException:
+            os.close(self._fd)
+            raise
+        return Names(self._containers)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from runtime.containers.folder import containers_directory, new_folder
+from runtime.containers.devices import device_mounts
+from runtime.containers.folder import containers_directory, find_container, new_folder
 from runtime.containers.names import check_name, locked_names
+from runtime.containers.networks import checked, extra_hosts, shared_files
 from runtime.containers.record import Container, Description, State, write_description, write_state
 from runtime.containers.remove import discard_held, event_attributes
+from runtime.containers.security import confined, with_joined
 from runtime.containers.spec import (
     SHORT_ID,
     ContainerSpec,
@@ -24,10 +27,11 @@ from runtime.containers.volume_mounts import provide_volumes, sandbox_mounts, wi
 from runtime.image.store.remove import remove_tree
 from runtime.image.store.store import Store
 from runtime.monitor.events import append_event
+from runtime.monitor.files import PASSING, write_file
 from runtime.monitor.identity import identify
+from runtime.network.model import HostNetwork, OtherContainer, PrivateNetworks
 from runtime.rootfs import prepare_root
-from runtime.sandbox.seccomp import default_filter
-from runtime.sandbox.spec import SandboxSpec
+from runtime.sandbox.spec import SandboxSpec, merged_rlimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +48,16 @@ def new_container(store: Store, spec: ContainerSpec) -> Iterator[Held]:
 
     `ImageNotFound`, `NameTaken`, `InvalidContainer`, `InvalidVolume`. On error nothing is left.
     """
+    spec = checked(store.root, spec)
     image = store.image(spec.image)
     config = image.config.config
     argv = command_line(spec, config)
     name = check_name(spec.name) if spec.name is not None else None
     final = with_volumes(store.root, resolved(spec, config), config)
+    final = with_joined(store.root, final)
     with new_folder(store.root) as (container_id, folder, lock_fd):
         try:
-            hostname = _hostname(final, container_id)
+            hostname = _hostname(store.root, final, container_id)
             with locked_names(containers_directory(store.root)) as names:
                 name = names.take(name, container_id)
                 description = Description(
@@ -72,6 +78,8 @@ def new_container(store: Store, spec: ContainerSpec) -> Iterator[Held]:
                 provide_volumes(store, container_id, final.volumes, view)
             state = State(status="created", runner=identify(os.getpid()))
             write_state(folder, state)
+            if spec.remove:
+                write_file(os.path.join(folder, PASSING), b"")
             store.lease(container_id, image.config.diff_ids)
             os.mkdir(os.path.join(folder, "upper"), 0o755)
         except BaseException:
@@ -102,16 +110,23 @@ def sandbox_of(
         view=store.view(diff_ids),
         trees=tuple(store.tree(diff_id) for diff_id in diff_ids),
         workspace=made,
-        mounts=(*spec.mounts, *sandbox_mounts(store.root, spec.volumes)),
+        mounts=(
+            *spec.mounts,
+            *sandbox_mounts(store.root, spec.volumes),
+            *device_mounts(spec.devices),
+            *shared_files(store.root, spec),
+        ),
         hostname=description.hostname,
         network=network,
-        extra_hosts=spec.extra_hosts,
+        extra_hosts=extra_hosts(store.root, spec),
+        has_addresses=isinstance(spec.network.mode, PrivateNetworks),
         domainname=spec.network.domainname,
         names=spec.network.names,
         hostname_file=True,
         read_only_files=spec.read_only,
+        owners=store.owners,
     )
-    return SandboxSpec(
+    sandbox = SandboxSpec(
         lower=root.lower,
         upper=os.path.join(folder, "upper"),
         work=root.work,
@@ -125,14 +140,16 @@ def sandbox_of(
         domainname=spec.network.domainname,
         network=network,
         capabilities=spec.capabilities,
-        seccomp=default_filter(spec.capabilities) if spec.seccomp else None,
         no_new_privileges=spec.no_new_privileges,
         read_only_root=spec.read_only,
         shm_size=spec.shm_size,
+        rlimits=merged_rlimits(spec.ulimits),
+        oom_score_adj=spec.oom_score_adj,
         init=spec.init,
         terminal=spec.terminal,
         terminal_size=terminal_size,
     )
+    return confined(store.root, spec, sandbox)
 
 
 def event(container: Container, action: str, **more: str) -> None:
@@ -141,7 +158,15 @@ def event(container: Container, action: str, **more: str) -> None:
     append_event(os.path.dirname(container.folder), action, container.id, attributes)
 
 
-def _hostname(spec: ContainerSpec, container_id: str) -> str:
+def _hostname(root: str, spec: ContainerSpec, container_id: str) -> str:
     if spec.hostname is not None:
         return spec.hostname
-    return os.uname().nodename if spec.network.label == "host" else container_id[:SHORT_ID]
+    if spec.security.uts == "host":
+        return os.uname().nodename
+    match spec.network.mode:
+        case HostNetwork():
+            return os.uname().nodename
+        case OtherContainer(name):
+            return find_container(root, name).description.hostname
+        case _:
+            return container_id[:SHORT_ID]

@@ -17,7 +17,7 @@ from runtime.containers.folder import (
     hold,
     try_hold,
 )
-from runtime.containers.freezer import remove_freezer
+from runtime.containers.limiting import forget_groups, group_path, remove_groups
 from runtime.containers.names import locked_names
 from runtime.containers.record import (
     Container,
@@ -27,10 +27,12 @@ from runtime.containers.record import (
 )
 from runtime.containers.volumes import remove_anonymous
 from runtime.errors import ContainerRunning, SetupFailed
+from runtime.image.layer.owners import owners_here
 from runtime.image.store.remove import remove_tree
 from runtime.image.store.store import Store, open_store
+from runtime.monitor.cgroups import remove_freezer
 from runtime.monitor.events import append_event
-from runtime.monitor.identity import has_ended, identify, open_process, send_signal
+from runtime.monitor.identity import has_ended, identify, is_alive, open_process, send_signal
 
 _KILL_SECONDS: Final = 10
 _STEP: Final = 0.2
@@ -75,7 +77,7 @@ def sweep_containers(store: Store) -> None:
     for name in folder_names(parent):
         path = os.path.join(parent, name)
         container = read_container(path)
-        if container is not None and not _is_litter(container):
+        if container is not None and not (_is_litter(container) or _has_left_groups(container)):
             continue
         fd = try_hold(path)
         if fd is None:
@@ -86,13 +88,16 @@ def sweep_containers(store: Store) -> None:
                 own = again is None or again.spec.remove
                 with suppress(OSError):
                     _remove(store, name, path, volumes=own)
+            else:
+                with suppress(OSError):
+                    forget_groups(path)
         finally:
             os.close(fd)
 
 
 def discard(root: str, container_id: str) -> None:
     """Remove a container whose folder this process holds, with the volumes made for it."""
-    with open_store(root) as store:
+    with open_store(root, owners_here()) as store:
         discard_held(store, container_id)
 
 
@@ -127,10 +132,29 @@ def event_attributes(container: Container) -> dict[str, str]:
     return {**dict(spec.labels), "image": spec.image, "name": container.name}
 
 
+def forget_networks(root: str, container_id: str) -> None:
+    """Take back what a container has of networks, if its monitor was killed before it did."""
+    if os.path.isdir(os.path.join(root, "networks", "run")):
+        from runtime.containers.networks import forget
+
+        forget(root, container_id)
+
+
 def _is_litter(container: Container) -> bool:
-    if container.state.status == "dead":
+    state = container.state
+    if state.status == "dead":
         return True
-    return container.spec.remove and container.state.status == "exited"
+    # Killed between making it and recording that it runs: `create` names nobody who is to do so.
+    begun = state.status == "created" and state.runner is not None
+    return container.spec.remove and (
+        state.status == "exited" or (begun and not is_alive(state.runner))
+    )
+
+
+def _has_left_groups(container: Container) -> bool:
+    """Whether its groups may still be there: whoever ran it was killed, and recorded no end."""
+    state = container.state
+    return state.status == "exited" and group_path(container.folder) is not None
 
 
 def _remove(store: Store, container_id: str, path: str, *, volumes: bool) -> None:
@@ -141,6 +165,8 @@ def _remove(store: Store, container_id: str, path: str, *, volumes: bool) -> Non
     if volumes:
         # First: their names are recorded with the container.
         remove_anonymous(store, container_id, path)
+    remove_groups(group_path(path))
+    forget_networks(store.root, container_id)
     remove_tree(path)
     remove_freezer(container_id)
     store.release(container_id)

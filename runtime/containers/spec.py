@@ -8,9 +8,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal
 
+from runtime.cgroups.devices import Rule
+from runtime.cgroups.limits import NO_LIMITS, Limits
+from runtime.containers.devices import Device
+from runtime.containers.security import (
+    DEFAULT_SECURITY,
+    SecurityOptions,
+    security_document,
+    security_from_document,
+)
 from runtime.errors import InvalidContainer
 from runtime.image.model import Healthcheck, RuntimeConfig
-from runtime.network.model import NO_NETWORK, NetworkSpec, network_document, network_from_document
+from runtime.network.model import (
+    NO_NETWORK,
+    NetworkSpec,
+    Protocol,
+    network_document,
+    network_from_document,
+)
 from runtime.sandbox.capabilities import DEFAULT_CAPABILITIES
 from runtime.sandbox.spec import BindMount, Mount, TmpfsMount
 
@@ -70,6 +85,12 @@ class ContainerSpec:
     stop_signal  a number; `None` is the image's, or SIGTERM
     health       instead of what the image has; `test` `("NONE",)` is none
     shell        what a health check in shell form is given to; the image's
+    limits       on memory, processors, processes and block devices
+    cgroup_parent  the group in which its own is made; lamina's if `None`
+    strict       a limit that cannot be had is an error
+    devices      of the host's; `device_rules` allow more, for files that it makes itself
+    ulimits      (resource, soft, hard), besides docker's
+    oom_score_adj  see `SandboxSpec`
     restarts     the most restarts of `on-failure`; 0 is any number
     remove       leave nothing behind at the end
     """
@@ -90,6 +111,7 @@ class ContainerSpec:
     capabilities: int = DEFAULT_CAPABILITIES
     seccomp: bool = True
     no_new_privileges: bool = False
+    security: SecurityOptions = DEFAULT_SECURITY
     read_only: bool = False
     shm_size: int | None = None
     labels: tuple[tuple[str, str], ...] = ()
@@ -104,6 +126,13 @@ class ContainerSpec:
     restart: RestartPolicy = "no"
     restarts: int = 0
     log: LogOptions = LogOptions()
+    limits: Limits = NO_LIMITS
+    cgroup_parent: str | None = None
+    strict: bool = False
+    devices: tuple[Device, ...] = ()
+    device_rules: tuple[Rule, ...] = ()
+    ulimits: tuple[tuple[int, int, int], ...] = ()
+    oom_score_adj: int | None = None
     remove: bool = False
 
 
@@ -120,6 +149,7 @@ def resolved(spec: ContainerSpec, config: RuntimeConfig) -> ContainerSpec:
         user=config.user if spec.user is None else spec.user,
         labels=tuple({**dict(config.labels), **dict(spec.labels)}.items()),
         stop_signal=stop_signal,
+        network=replace(spec.network, exposed=_exposed(spec, config)),
         health=_health(spec.health, config.healthcheck),
         shell=config.shell or spec.shell,
     )
@@ -159,9 +189,16 @@ def spec_document(spec: ContainerSpec) -> dict[str, Any]:
     document: dict[str, Any] = {field.name: getattr(spec, field.name) for field in fields(spec)}
     document["mounts"] = [_mount_document(mount) for mount in spec.mounts]
     document["network"] = network_document(spec.network)
+    document["security"] = security_document(spec.security)
     document["volumes"] = [_fields(mount) for mount in spec.volumes]
     document["health"] = spec.health.to_json() if spec.health is not None else None
-    document["log"] = {field.name: getattr(spec.log, field.name) for field in fields(spec.log)}
+    document["devices"] = [
+        {"source": each.source, "target": each.target, "access": each.access}
+        for each in spec.devices
+    ]
+    for name in ("log", "limits"):
+        value = document[name]
+        document[name] = {field.name: getattr(value, field.name) for field in fields(value)}
     return document
 
 
@@ -171,10 +208,27 @@ def spec_from_document(document: Mapping[str, Any]) -> ContainerSpec:
     health = document["health"]
     members["mounts"] = tuple(_mount(each) for each in document["mounts"])
     members["network"] = network_from_document(document["network"])
+    members["security"] = security_from_document(document.get("security", {}))
     members["volumes"] = tuple(_volume(each) for each in document.get("volumes", ()))
     members["health"] = Healthcheck.from_json(health) if health is not None else None
     members["log"] = LogOptions(**document["log"])
+    members["devices"] = tuple(Device(**each) for each in document["devices"])
+    limits = {name: _frozen(value) for name, value in document["limits"].items()}
+    members["limits"] = Limits(**limits)
     return ContainerSpec(**members)
+
+
+def _exposed(spec: ContainerSpec, config: RuntimeConfig) -> tuple[tuple[int, Protocol], ...]:
+    """The ports that the image exposes, and those of the caller."""
+    found: dict[tuple[int, Protocol], None] = {}
+    for text in config.exposed_ports:
+        ports, _, protocol = text.lower().partition("/")
+        first, _, last = ports.partition("-")
+        if protocol in ("", "tcp", "udp") and first.isdigit() and (last or first).isdigit():
+            kind: Protocol = "udp" if protocol == "udp" else "tcp"
+            for port in range(int(first), min(int(last or first), 65535) + 1):
+                found[port, kind] = None
+    return tuple(found | dict.fromkeys(spec.network.exposed))
 
 
 def _health(wanted: Healthcheck | None, given: Healthcheck | None) -> Healthcheck | None:

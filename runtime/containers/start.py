@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from runtime.containers.control import held
 from runtime.containers.launch import MonitorProcess
 from runtime.containers.prepare import new_container
-from runtime.containers.record import Container
+from runtime.containers.record import Container, write_state
 from runtime.containers.remove import sweep_containers
 from runtime.containers.spec import ContainerSpec
 from runtime.image.store.store import Store
@@ -15,7 +17,10 @@ def create(store: Store, spec: ContainerSpec) -> Container:
     """Make a container that is not started yet."""
     sweep_containers(store)
     with new_container(store, spec) as made:
-        return made.container
+        # Nobody is about to start it: without that a sweep would take it for left behind.
+        state = replace(made.container.state, runner=None)
+        write_state(made.container.folder, state)
+        return replace(made.container, state=state)
 
 
 def run_detached(

@@ -1,35 +1,57 @@
-"""What a container has around it, besides its sandbox: for now its network.
+"""What a container has around it, besides its sandbox: its cgroups, its network.
 
 Says which hooks of `runtime.monitor.hooks` its monitor gets, and with what data.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+
+from runtime.containers.folder import container_folder
+from runtime.containers.limiting import limits_hooks
+from runtime.containers.networks import write_wanted
 from runtime.containers.record import Container
 from runtime.containers.spec import ContainerSpec
-from runtime.errors import SandboxUnavailable
-from runtime.network.model import HostNetwork, NoNetwork, OtherContainer, PrivateNetworks
-from runtime.sandbox.spec import SandboxNetwork
+from runtime.network.model import (
+    HostNetwork,
+    NetworkMode,
+    NoNetwork,
+    OtherContainer,
+    PrivateNetworks,
+)
+from runtime.owner_record import has_one_id
+from runtime.sandbox.spec import Mount, SandboxNetwork
 
 Hooks = tuple[tuple[str, bytes], ...]
 
 
+def default_mode() -> NetworkMode:
+    """The network of a container whose caller does not say."""
+    # Root of a namespace with one id is no root of the host's networks.
+    return PrivateNetworks() if os.geteuid() == 0 and not has_one_id() else NoNetwork()
+
+
 def needs_monitor(spec: ContainerSpec) -> bool:
     """Whether only a monitor can give it what it wants."""
-    return not isinstance(spec.network.mode, NoNetwork | HostNetwork)
+    shares_processes = spec.security.pid != "private"
+    return shares_processes or not isinstance(spec.network.mode, NoNetwork | HostNetwork)
 
 
-def hooks_of(container: Container) -> Hooks:
-    """The hooks that a container's monitor opens, in their order."""
+def hooks_of(root: str, container: Container, mounts: Sequence[Mount]) -> Hooks:
+    """The hooks that a container's monitor opens, in their order; `mounts` are its sandbox's."""
+    hooks = limits_hooks(container, monitored=True)
+    if container.spec.security.pid != "private":
+        hooks += (("runtime.monitor.leftovers", b""),)
     match container.spec.network.mode:
         case NoNetwork() | HostNetwork():
-            return ()
-        case OtherContainer() | PrivateNetworks():
-            raise SandboxUnavailable(
-                f"--network {container.spec.network.label}",
-                "private networks are not supported yet",
-                "--network none or --network host",
-            )
+            return hooks
+        case OtherContainer(other):
+            folder = os.fsencode(os.path.abspath(container_folder(root, other)))
+            return (("runtime.network.shared", folder), *hooks)
+        case PrivateNetworks():
+            write_wanted(root, container, mounts)
+            return (("runtime.network.private", b""), *hooks)
 
 
 def sandbox_network(spec: ContainerSpec) -> SandboxNetwork:

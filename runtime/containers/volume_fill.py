@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import stat
 from dataclasses import replace
 
 from runtime.containers.spec import VolumeMount
@@ -15,6 +16,7 @@ from runtime.containers.volumes import Volume, locked_volumes, volume_users
 from runtime.errors import InvalidContainer
 from runtime.image.errors import LayerError
 from runtime.image.layer.entry import Entry, Kind
+from runtime.image.layer.owners import Owners, give
 from runtime.image.layer.view import View
 from runtime.image.store.store import Store
 
@@ -47,22 +49,22 @@ def fill_volume(store: Store, volume: Volume, mount: VolumeMount, view: View, *,
         made = os.path.join(space, "data")
         os.mkdir(made, 0o755)
         if entries:
-            _extract(entries, space, made)
+            _extract(entries, space, made, store.owners)
         with locked_volumes(store.root):
             if os.listdir(volume.data):
                 return
             others = set(volume_users(store.root).get(volume.name, ())) - {user}
             if not others:
-                _dress(made, top)
+                _dress(made, top, store.owners)
                 os.rename(made, volume.data)
                 return
             # Another container may have it mounted: the folder must stay the same.
             for name in os.listdir(made):
                 os.rename(os.path.join(made, name), os.path.join(volume.data, name))
-            _dress(volume.data, top)
+            _dress(volume.data, top, store.owners)
 
 
-def _extract(entries: list[Entry], space: str, folder: str) -> None:
+def _extract(entries: list[Entry], space: str, folder: str, owners: Owners) -> None:
     from runtime.image.layer.decompression import open_decompressed
     from runtime.image.layer.extract import extract_layer
     from runtime.image.layer.writer import canonical_order, write_layer
@@ -73,12 +75,13 @@ def _extract(entries: list[Entry], space: str, folder: str) -> None:
         write_layer(canonical_order(entries), fd)
     finally:
         os.close(fd)
-    extract_layer(open_decompressed(tar), folder, skip_devices_if_forbidden=True)
+    chunks = open_decompressed(tar)
+    extract_layer(chunks, folder, skip_devices_if_forbidden=True, owners=owners)
 
 
-def _dress(folder: str, like: Entry) -> None:
+def _dress(folder: str, like: Entry, owners: Owners) -> None:
     """Give a folder the owner, mode, attributes and time of the image's."""
-    os.chown(folder, like.uid, like.gid)
+    give(owners, folder, stat.S_IFDIR, like.uid, like.gid)
     os.chmod(folder, like.mode)
     for name, value in like.xattrs:
         os.setxattr(folder, name, value)

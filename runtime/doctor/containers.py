@@ -11,7 +11,7 @@ from runtime.doctor.findings import Finding
 from runtime.doctor.program import smallest_program
 from runtime.errors import ContainerError, SandboxUnavailable
 from runtime.image.store.remove import remove_tree
-from runtime.sandbox.privilege import acquire
+from runtime.sandbox.privilege import Privilege, acquire
 from runtime.sandbox.seccomp import default_filter
 from runtime.sandbox.server import SandboxServer
 from runtime.sandbox.spec import SandboxSpec
@@ -27,10 +27,12 @@ def probe_containers(folder: str) -> Finding:
         return Finding(name=_NAME, state="limited", detail=detail, needed=True)
     told = _apart(folder, program)
     if "milliseconds" in told:
+        remedy = told["remedy"]
         return Finding(
             name=_NAME,
-            state="works",
+            state="works" if remedy is None else "limited",
             detail=f"started one as {told['rung']} in {told['milliseconds']:.0f} ms",
+            remedy=remedy,
             needed=True,
         )
     return Finding(
@@ -62,13 +64,14 @@ def _apart(folder: str, program: bytes) -> dict[str, Any]:
 
 def _told(folder: str, program: bytes) -> dict[str, Any]:
     try:
-        rung = _rung(acquire().kind)
+        privilege = acquire()
         place = os.path.join(folder, f"lamina-doctor-{os.urandom(6).hex()}")
         os.mkdir(place, 0o700)
         try:
-            return {"rung": rung, "milliseconds": _start_one(place, program)}
+            spent = _start_one(place, program)
         finally:
             remove_tree(place)
+        return {"rung": _rung(privilege), "milliseconds": spent, "remedy": _better(privilege)}
     except SandboxUnavailable as error:
         return {"why": error.message, "remedy": error.remedy}
     except ContainerError as error:
@@ -114,9 +117,20 @@ def _with_work(spec: SandboxSpec, work: str) -> SandboxSpec:
     return replace(spec, work=work)
 
 
-def _rung(kind: str) -> str:
-    if kind == "root":
+def _rung(privilege: Privilege) -> str:
+    if privilege.kind == "root":
         return "root"
+    if privilege.kind == "single id":
+        return "a user with a single id (owners of files are recorded)"
     with open("/proc/self/uid_map", encoding="ascii") as file:
         count = sum(int(line.split()[2]) for line in file)
     return f"a plain user with {count:,} ids"
+
+
+def _better(privilege: Privilege) -> str | None:
+    """What would give the user more than one ID."""
+    if privilege.kind != "single id":
+        return None
+    if privilege.missing is None:
+        return "for more ids: run as the plain user itself, outside of this namespace"
+    return f"for more ids ({privilege.missing.why}): {privilege.missing.remedy}"

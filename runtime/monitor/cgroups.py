@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 
+from runtime.cgroups.layout import read_text
+
 _PLACES = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
+_FREEZER = "/sys/fs/cgroup/freezer"
 
 
 def hierarchy() -> str:
@@ -28,18 +31,21 @@ def cgroup_of(pid: int) -> str:
 def is_frozen(pid: int) -> bool:
     """Whether a process is in a cgroup that is frozen."""
     path = cgroup_of(pid)
-    return path not in ("", "/") and read_text(f"{hierarchy()}{path}/cgroup.freeze") == "1"
+    if path:
+        return path != "/" and read_text(f"{hierarchy()}{path}/cgroup.freeze") == "1"
+    # Without version 2 it is the freezer of version 1, where containers are given that.
+    for line in read_text(f"/proc/{pid}/cgroup").splitlines():
+        _, names, path = line.split(":", 2)
+        if "freezer" in names.split(","):
+            return read_text(f"{_FREEZER}{path}/freezer.state") in ("FROZEN", "FREEZING")
+    return False
 
 
-def read_text(path: str) -> str:
-    """The text of a small file of the kernel's, without blanks around it; empty if it is gone."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return ""
-    try:
-        return os.read(fd, 1 << 16).decode("utf-8", "surrogateescape").strip()
-    except OSError:
-        return ""
-    finally:
-        os.close(fd)
+def remove_freezer(container_id: str) -> None:
+    """Remove what `pause` made, if it is there; its processes are gone."""
+    place = hierarchy()
+    if place:
+        try:
+            os.rmdir(f"{place}/lamina-{container_id}")
+        except OSError:
+            return

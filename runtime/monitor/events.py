@@ -56,3 +56,20 @@ def append_event(
             os.close(fd)
     except OSError:
         return
+
+
+def last_actions(folder: str, actor: str) -> tuple[str, ...]:
+    """What last happened to a container that may be gone: its actions since it was started."""
+    import json
+
+    actions: list[str] = []
+    for name in (f"{JOURNAL}.1", JOURNAL):
+        try:
+            with open(f"{folder}/{name}", encoding="utf-8") as file:
+                events = [json.loads(line) for line in file if actor in line]
+        except FileNotFoundError:
+            continue
+        for event in events:
+            if event["Actor"]["ID"] == actor:
+                actions = [] if event["Action"] == "start" else [*actions, event["Action"]]
+    return tuple(actions)

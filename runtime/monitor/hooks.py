@@ -14,7 +14,7 @@ is left of monitors that were killed.
 A hook module offers `open_hook(data: bytes, container_id: str, loop: Loop) -> Hook`; with the
 loop it can watch descriptors of its own as long as the monitor lives. Monitors import it, so it
 imports little, and nothing when it is called. `lamina run --rm` in the foreground has no monitor
-and no hooks: who needs some is run under a monitor.
+and no hooks but that of its limits: who needs others is run under a monitor.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
         def started(self, pid: int) -> None:
             """Its command is running."""
+
+        def ended(self) -> dict[str, object]:
+            """Its first process has ended: what its state is to say of that."""
 
         def after_exit(self) -> None:
             """Undo all that `before_start` and `started` did, as far as it is there."""

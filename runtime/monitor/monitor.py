@@ -138,6 +138,7 @@ class Monitor:
             "process": identify_child(pid).to_document(),
             "started_ns": time.time_ns(),
             "error": "",
+            "oom_killed": False,
             "restarts": self._restarts.count,
         }
         if self._health is not None:
@@ -207,6 +208,8 @@ class Monitor:
         return code if result.si_code == os.CLD_EXITED else 128 + code
 
     def _ended(self, status: int) -> None:
+        for hook in self._hooks:
+            self._state |= hook.ended()
         self._undo_hooks()
         if self._log is not None:
             self._log.finish()
@@ -216,6 +219,8 @@ class Monitor:
             "exit_status": status,
             "finished_ns": time.time_ns(),
         }
+        if self._state["oom_killed"]:
+            self._event("oom")
         self._event("die", exitCode=str(status))
 
     def _start_again(self, seconds: float) -> bool:

@@ -12,6 +12,9 @@ from typing import Any, Final, Literal
 DEFAULT_NETWORK: Final = "bridge"
 """The private network that every store has: docker's name for it."""
 
+HOST_GATEWAY: Final = "host-gateway"
+"""As an address in `--add-host`: the host, as the container sees it."""
+
 Protocol = Literal["tcp", "udp"]
 
 
@@ -112,7 +115,7 @@ class NetworkSpec:
             case OtherContainer(name):
                 return f"container:{name}"
             case PrivateNetworks(endpoints):
-                return endpoints[0].network
+                return endpoints[0].network if endpoints else DEFAULT_NETWORK
 
     @property
     def networks(self) -> tuple[str, ...]:

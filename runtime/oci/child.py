@@ -76,7 +76,7 @@ class BundleChild(Child):
         ids = Ids(order.uid, order.gid, order.groups, "/")
         if order.terminal:
             self._set_stage("make a terminal")
-            take_terminal(root_fd, self._error_fd, order.terminal_size, ids, console=True)
+            take_terminal(root_fd, self._error_fd, order.terminal_size, ids.uid, console=True)
         self._set_stage("exec")
         check_command(order.argv[0], dict(order.env))
         # Nothing in a shared PID namespace may look into this process while it waits.
@@ -132,7 +132,7 @@ class EnteredBundleChild(Child):
         enter_directory(root_fd, order.cwd, None)
         if order.terminal:
             self._set_stage("make a terminal")
-            take_terminal(root_fd, self._error_fd, order.terminal_size, ids, console=False)
+            take_terminal(root_fd, self._error_fd, order.terminal_size, ids.uid, console=False)
         os.umask(order.umask)
         self._environment = dict(order.env)
         become(order, ids, self._last_capability, self._set_stage)

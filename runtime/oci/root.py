@@ -115,7 +115,7 @@ class BundleRoot(Root):
 
     def _cgroups(self, attributes: int) -> int:
         """The container's own cgroups: of version 2, or a folder with those of version 1."""
-        groups: Any = self._order.cgroups  # type: ignore[attr-defined]
+        groups: Any = self._order.cgroups
         if len(groups) == 1 and not groups[0][0]:
             fd = mounts.bind(groups[0][1], recursive=False)
         else:

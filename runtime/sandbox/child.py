@@ -16,11 +16,14 @@ import stat
 import sys
 
 from runtime.errors import UserNotFound
-from runtime.sandbox import syscalls
+from runtime.owner_record import Record, write_record
+from runtime.sandbox import single_id, syscalls
 from runtime.sandbox.command import Unexecutable, execute
+from runtime.sandbox.emulation import emulation_filter
 from runtime.sandbox.mounts import open_in_root
 from runtime.sandbox.reaper import fork_command
 from runtime.sandbox.root import Root
+from runtime.sandbox.supervisor import send_listener
 from runtime.sandbox.terminal import take_terminal
 from runtime.sandbox.wire import encode_failure
 from runtime.user import find_user, with_groups
@@ -81,16 +84,21 @@ class Child:
         root_fd = self._enter_root()
         self._set_stage("set resource limits")
         _set_limits(order.rlimits)
+        if order.oom_score_adj is not None:
+            _set_oom_score(root_fd, order.oom_score_adj)
         self._set_stage("find the user")
         passwd, group = _read(root_fd, b"/etc/passwd"), _read(root_fd, b"/etc/group")
         ids = with_groups(find_user(passwd, group, order.user), group, order.groups)
         self._environment = _environment(order, ids)
         self._set_stage(f"enter the working directory {os.fsdecode(order.cwd)}")
-        enter_directory(root_fd, order.cwd, ids if self.makes_directory else None)
+        recorded = order.supervisor >= 0
+        makes = ids if self.makes_directory else None
+        enter_directory(root_fd, order.cwd, makes, recorded=recorded)
         if order.terminal:
             self._set_stage("make a terminal")
             console = not order.enter
-            take_terminal(root_fd, self._error_fd, order.terminal_size, ids, console=console)
+            owner = 0 if order.supervisor >= 0 else ids.uid
+            take_terminal(root_fd, self._error_fd, order.terminal_size, owner, console=console)
         self._set_stage("give up privileges")
         self._give_up_privileges(ids)
         self._set_stage("reset signals")
@@ -108,6 +116,9 @@ class Child:
             self._set_stage("join the network")
             # Before /sys is made, which shows the network of who makes it.
             syscalls.setns(order.network_fd, syscalls.CLONE_NEWNET)
+        if order.cgroups or order.unified_cgroup is not None:
+            self._set_stage("enter its cgroups")
+            _enter_cgroups(order)
         root = Root(order, self._set_stage)
         root.make()
         root_fd = root.enter()
@@ -125,16 +136,14 @@ class Child:
 
     def _give_up_privileges(self, ids: Ids) -> None:
         order = self._order
+        if order.supervisor >= 0:
+            self._give_up_as_single_id(ids)
+            return
         if order.seccomp is not None and not order.no_new_privileges:
             # Needs CAP_SYS_ADMIN, so before it is gone.
             self._filter(order.seccomp)
         self._set_stage("give up privileges")
-        # No more than there is to give: a surrounding container may have taken some away.
-        _, permitted, _ = syscalls.capget()
-        kept = order.capabilities & permitted
-        for number in range(self._last_capability + 1):
-            if not kept >> number & 1:
-                syscalls.prctl(syscalls.PR_CAPBSET_DROP, number)
+        kept = self._bound_capabilities()
         os.setgroups(ids.groups)
         os.setresgid(ids.gid, ids.gid, ids.gid)
         os.setresuid(ids.uid, ids.uid, ids.uid)
@@ -146,6 +155,41 @@ class Child:
             syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
             if order.seccomp is not None:
                 self._filter(order.seccomp)
+
+    def _give_up_as_single_id(self, ids: Ids) -> None:
+        """The same, where there is but one ID: others are that one under another number."""
+        order = self._order
+        if ids.uid != 0:
+            self._set_stage("become the user")
+            syscalls.unshare(syscalls.CLONE_NEWUSER)
+        if order.seccomp is not None:
+            self._filter(order.seccomp)
+        self._set_stage("give up privileges")
+        if ids.uid != 0:
+            # Filtered by now: meanwhile a process of the container could take this one over.
+            single_id.map_to(ids.uid, ids.gid)
+        kept = self._bound_capabilities()
+        if ids.uid == 0:
+            self._set_stage("install the filter of what one ID cannot do")
+            listener = syscalls.seccomp_listener(emulation_filter(kept))
+            send_listener(listener, order.supervisor)
+            syscalls.capset(kept, kept, 0)
+        else:
+            syscalls.capset(0, 0, 0)
+        if order.no_new_privileges:
+            syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+
+    def _bound_capabilities(self) -> int:
+        """Limit what can be had to what the container is to have; gives that.
+
+        No more than there is to give: a surrounding container may have taken some away.
+        """
+        _, permitted, _ = syscalls.capget()
+        kept = self._order.capabilities & permitted
+        for number in range(self._last_capability + 1):
+            if not kept >> number & 1:
+                syscalls.prctl(syscalls.PR_CAPBSET_DROP, number)
+        return kept
 
     def _filter(self, program: bytes) -> None:
         self._set_stage("install the system call filter")
@@ -186,6 +230,25 @@ def bring_up_loopback() -> None:
     socket.close()
 
 
+def _enter_cgroups(order: Order) -> None:
+    """Be in the cgroups of version 1, and have what is above all of ours hidden."""
+    for folder in order.cgroups:
+        # As a thread, which is what there is: to move a process the kernel locks out all forks.
+        fd = os.open(folder + b"/tasks", os.O_WRONLY)
+        os.write(fd, b"0")
+        os.close(fd)
+    if order.namespaces["cgroup"][0] == "new":
+        syscalls.unshare(syscalls.CLONE_NEWCGROUP)
+
+
+def _set_oom_score(root_fd: int, score: int) -> None:
+    fd = open_in_root(root_fd, b"/proc/self/oom_score_adj", os.O_WRONLY)
+    try:
+        os.write(fd, b"%d" % score)
+    finally:
+        os.close(fd)
+
+
 def _set_limits(limits: tuple[tuple[int, int, int], ...]) -> None:
     """Set limits, as far as this process may raise them."""
     for resource, soft, hard in limits:
@@ -222,7 +285,7 @@ def _read(root_fd: int, path: bytes) -> bytes:
     return content
 
 
-def enter_directory(root_fd: int, path: bytes, ids: Ids | None) -> None:
+def enter_directory(root_fd: int, path: bytes, ids: Ids | None, *, recorded: bool = False) -> None:
     """Go there; with `ids` made if it is missing, owned by them, its missing parents by root.
 
     Resolved inside the root and never through a magic link of /proc (CVE-2024-21626).
@@ -233,14 +296,14 @@ def enter_directory(root_fd: int, path: bytes, ids: Ids | None) -> None:
     except FileNotFoundError:
         if ids is None:
             raise
-        fd = _make_directory(root_fd, path, ids)
+        fd = _make_directory(root_fd, path, ids, recorded)
     os.fchdir(fd)
     os.close(fd)
     if not os.getcwdb().startswith(b"/"):
         raise OSError(errno.EPERM, "is outside of the container's root", path)
 
 
-def _make_directory(root_fd: int, path: bytes, ids: Ids) -> int:
+def _make_directory(root_fd: int, path: bytes, ids: Ids, recorded: bool) -> int:
     parts = [part for part in path.split(b"/") if part not in (b"", b".")]
     fd = os.dup(root_fd)
     for number in range(len(parts)):
@@ -253,7 +316,10 @@ def _make_directory(root_fd: int, path: bytes, ids: Ids) -> int:
             below = os.open(parts[number], os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
             os.fchmod(below, 0o755)
             if number == len(parts) - 1:
-                os.fchown(below, ids.uid, ids.gid)
+                if recorded:
+                    write_record(below, stat.S_IFDIR, Record(ids.uid, ids.gid))
+                else:
+                    os.fchown(below, ids.uid, ids.gid)
         os.close(fd)
         fd = below
     return fd

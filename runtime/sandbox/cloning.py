@@ -10,6 +10,7 @@ from runtime.sandbox import syscalls
 from runtime.sandbox.child import Child
 from runtime.sandbox.helper import clone_by_helper
 from runtime.sandbox.joining import join_namespaces, joins_any, new_kinds
+from runtime.sandbox.supervisor import start_supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,20 +43,47 @@ def clone_container(
     `error_fd`, which is at its end when the command has been executed. `capability` is the
     kernel's last one. A helper has to be waited for, too; see `clone_by_helper`.
     """
+    order.supervisor = start_supervisor()
+    try:
+        return _clone(order, standard, error_fd, capability, flags, exit_signal)
+    finally:
+        if order.supervisor >= 0:
+            os.close(order.supervisor)
+
+
+def _clone(
+    order: Order,
+    standard: Sequence[int],
+    error_fd: int,
+    capability: int,
+    flags: int,
+    exit_signal: int,
+) -> tuple[int, int, int]:
     kinds = new_kinds(order)
+    if order.cgroups or order.unified_cgroup is not None:
+        # Made by the child, when it is where the namespace is to begin.
+        kinds &= ~syscalls.CLONE_NEWCGROUP
     child = Child(order, error_fd, capability)
-    if joins_any(order):
+    group_fd = -1
+    if order.unified_cgroup is not None:
+        group_fd = os.open(order.unified_cgroup, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if joins_any(order):
 
-        def prepare(stage: Callable[[str], None]) -> int:
-            join_namespaces(order, stage)
-            return kinds
+            def prepare(stage: Callable[[str], None]) -> int:
+                join_namespaces(order, stage)
+                return kinds
 
-        return clone_by_helper(
-            prepare, child.run, standard, error_fd, flags=flags, exit_signal=exit_signal
-        )
-    pid, pidfd = syscalls.clone3(flags | kinds, exit_signal)
-    if pid == 0:
-        for number, fd in enumerate(standard):
-            os.dup2(fd, number)
-        child.run()
+            return clone_by_helper(
+                prepare, child.run, standard, error_fd,
+                flags=flags, exit_signal=exit_signal, cgroup_fd=group_fd,
+            )  # fmt: skip
+        pid, pidfd = syscalls.clone3(flags | kinds, exit_signal, cgroup_fd=group_fd)
+        if pid == 0:
+            for number, fd in enumerate(standard):
+                os.dup2(fd, number)
+            child.run()
+    finally:
+        if group_fd >= 0:
+            os.close(group_fd)
     return pid, pidfd, 0

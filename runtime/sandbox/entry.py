@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from runtime.sandbox import syscalls
 from runtime.sandbox.child import Child, forbid_imports
 from runtime.sandbox.helper import clone_by_helper
+from runtime.sandbox.supervisor import start_supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ _KINDS = (
     ("cgroup", syscalls.CLONE_NEWCGROUP),
 )
 _HIERARCHIES = "/sys/fs/cgroup"
+_ID_LENGTH = 64
 
 
 class EnteringChild(Child):
@@ -49,10 +52,14 @@ def clone_into(
 
     Its pid and pidfd, and the pid of a helper; see `clone_by_helper`.
     """
+    order.supervisor = start_supervisor()
 
     def prepare(stage: Callable[[str], None]) -> int:
         stage("enter the container")
         kinds = _other_namespaces(order.enter)
+        if order.supervisor >= 0:
+            # Its command may be in a namespace of its own, for another ID: this one gets its own.
+            kinds &= ~syscalls.CLONE_NEWUSER
         stage("join the container's cgroup")
         _join_cgroups(order.enter)
         stage("enter the container")
@@ -65,14 +72,18 @@ def clone_into(
         os.chdir("/")
         return 0
 
-    return clone_by_helper(
-        prepare,
-        EnteringChild(order, error_fd, capability).run,
-        standard,
-        error_fd,
-        flags=flags,
-        exit_signal=exit_signal,
-    )
+    try:
+        return clone_by_helper(
+            prepare,
+            EnteringChild(order, error_fd, capability).run,
+            standard,
+            error_fd,
+            flags=flags,
+            exit_signal=exit_signal,
+        )
+    finally:
+        if order.supervisor >= 0:
+            os.close(order.supervisor)
 
 
 def _other_namespaces(pid: int) -> int:
@@ -85,19 +96,36 @@ def _other_namespaces(pid: int) -> int:
 
 
 def _join_cgroups(pid: int) -> None:
-    """Be in the same cgroups as a process, so that the same limits hold."""
+    """Be in those cgroups of a process that are a container's, so that the same limits hold.
+
+    Others are what its user was in, and perhaps no longer may enter. `OSError` for one that
+    cannot be entered: it would be a way around the limits.
+    """
     own = _cgroups("self")
     for names, path in _cgroups(str(pid)).items():
-        if own.get(names) == path:
+        if own.get(names) == path or not _is_containers(path):
             continue
+        # As in `child`: a thread of version 1 is moved without a lock that stops all forks.
+        file = "tasks" if names else "cgroup.procs"
         for place in _places(names):
             try:
-                fd = os.open(f"{place}{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+                fd = os.open(f"{place}{path}/{file}", os.O_WRONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 continue
             os.write(fd, b"0")
             os.close(fd)
             break
+        else:
+            raise OSError(errno.ENOENT, "is not mounted here", f"the cgroup {path} ({names})")
+
+
+def _is_containers(path: str) -> bool:
+    """Whether a group was made for a container, or in one: there is an ID in its path."""
+    for part in path.split("/"):
+        identity = part.removeprefix("lamina-")
+        if len(identity) == _ID_LENGTH and not identity.strip("0123456789abcdef"):
+            return True
+    return False
 
 
 def _cgroups(process: str) -> dict[str, str]:

@@ -18,7 +18,6 @@ import sys
 
 from runtime.sandbox import syscalls
 from runtime.sandbox.cloning import clone_container, last_capability
-from runtime.sandbox.entry import clone_into
 from runtime.sandbox.wire import decode_order
 
 TYPE_CHECKING = False
@@ -101,6 +100,8 @@ class _Server:
             # is then ours, so none may be given.
             flags = syscalls.CLONE_PARENT
             if order.enter:
+                from runtime.sandbox.entry import clone_into
+
                 pid, pidfd, helper = clone_into(
                     order, fds[5], standard, error_fd, self._last_capability, flags=flags
                 )

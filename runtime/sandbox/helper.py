@@ -26,6 +26,7 @@ def clone_by_helper(
     *,
     flags: int = 0,
     exit_signal: int = 0,
+    cgroup_fd: int = -1,
 ) -> tuple[int, int, int]:
     """Have a helper `prepare`, which gives the flags for the clone that will `become` something.
 
@@ -39,7 +40,7 @@ def clone_by_helper(
         if helper == 0:
             for number, fd in enumerate(standard):
                 os.dup2(fd, number)
-            _help(prepare, become, error_fd, write_fd)
+            _help(prepare, become, error_fd, write_fd, cgroup_fd)
         os.close(helper_fd)
         os.close(write_fd)
         write_fd = -1
@@ -60,13 +61,14 @@ def _help(
     become: Callable[[], NoReturn],
     error_fd: int,
     answer_fd: int,
+    cgroup_fd: int,
 ) -> NoReturn:
     stages = ["start"]
     try:
         # What is to be entered may hold processes that would look into this one.
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         flags = prepare(stages.append)
-        pid, _ = syscalls.clone3(syscalls.CLONE_PARENT | flags, 0)
+        pid, _ = syscalls.clone3(syscalls.CLONE_PARENT | flags, 0, cgroup_fd=cgroup_fd)
         if pid == 0:
             become()
         os.write(answer_fd, pid.to_bytes(8, sys.byteorder))

@@ -1,8 +1,10 @@
 """Getting what containers need: as root a mount namespace, else a user namespace too.
 
 A user namespace is entered in-process: a helper that stays outside maps the user to root and
-its subordinate IDs (/etc/subuid, /etc/subgid) to the rest. Call `acquire` early, while the
-process has one thread.
+its subordinate IDs (/etc/subuid, /etc/subgid) to the rest. A user that has none, or no program to
+map them, is root and nobody else: then owners are recorded (`runtime.owner_record`).
+
+Call `acquire` early, while the process has one thread.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import errno
 import os
 
 from runtime.errors import SandboxUnavailable
+from runtime.owner_record import has_one_id
 from runtime.sandbox.syscalls import (
     CLONE_NEWNS,
     CLONE_NEWUSER,
@@ -30,12 +33,18 @@ _TOOLS_AT: Final = ("/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin")
 
 
 class Privilege:
-    """What was acquired: `root`, or `user namespace` with subordinate IDs or with root's."""
+    """What was acquired: `root`; `user namespace` with subordinate IDs or with root's; or a
+    `single id`, and then `missing` says what there are no more for."""
 
-    __slots__ = ("kind",)
+    __slots__ = ("kind", "missing")
 
-    def __init__(self, kind: Literal["root", "user namespace"]) -> None:
+    def __init__(
+        self,
+        kind: Literal["root", "user namespace", "single id"],
+        missing: SandboxUnavailable | None = None,
+    ) -> None:
         self.kind = kind
+        self.missing = missing
 
 
 def acquire() -> Privilege:
@@ -45,15 +54,20 @@ def acquire() -> Privilege:
     `SandboxUnavailable` says what is missing where it cannot be had.
     """
     if os.geteuid() == 0:
-        _need_several_ids()
+        single = has_one_id()
         try:
             unshare(CLONE_NEWNS)
         except PermissionError:
             _enter_as_root_without_privileges()
-            return Privilege("user namespace")
+            return Privilege("single id" if single else "user namespace")
         mount(None, "/", None, MS_SLAVE | MS_REC)
-        return Privilege("root")
-    _enter(_Subordinate())
+        return Privilege("single id" if single else "root")
+    try:
+        mapping = _Subordinate()
+    except SandboxUnavailable as missing:
+        _enter(_Single())
+        return Privilege("single id", missing)
+    _enter(mapping)
     return Privilege("user namespace")
 
 
@@ -77,20 +91,16 @@ def join(pid: int) -> None:
         ) from error
     finally:
         os.close(fd)
-    os.setresgid(0, 0, 0)
-    os.setresuid(0, 0, 0)
-    os.setgroups([])
+    _become_root()
     unshare(CLONE_NEWNS)
     mount(None, "/", None, MS_SLAVE | MS_REC)
 
 
-def _need_several_ids() -> None:
-    if sum(count for _, count in _mapped("uid_map")) < 2:
-        raise SandboxUnavailable(
-            "a root with more than one user ID",
-            "the surrounding user namespace maps a single one",
-            "run as the plain user itself, outside of that namespace",
-        )
+def _become_root() -> None:
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    if not has_one_id():
+        os.setgroups([])  # Else nobody may: what the user was refused for a group it would get.
 
 
 class _Subordinate:
@@ -115,6 +125,18 @@ class _Subordinate:
             _run(tool, arguments)
 
 
+class _Single:
+    """The mapping that every user may write: itself to root, and nobody else."""
+
+    def __init__(self) -> None:
+        self._uid, self._gid = os.getuid(), os.getgid()
+
+    def write(self, pid: int) -> None:
+        _write(pid, "setgroups", "deny")
+        _write(pid, "uid_map", f"0 {self._uid} 1\n")
+        _write(pid, "gid_map", f"0 {self._gid} 1\n")
+
+
 class _Everything:
     """The mapping of a root that may not mount: every ID it has, as itself."""
 
@@ -124,17 +146,25 @@ class _Everything:
     def write(self, pid: int) -> None:
         for kind, ranges in self._maps:
             lines = "".join(f"{start} {start} {count}\n" for start, count in ranges)
-            fd = os.open(f"/proc/{pid}/{kind}", os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(fd, lines.encode())
-            except PermissionError as error:
-                raise _Failed(f"/proc/{pid}/{kind}: {error.strerror}") from error
-            finally:
-                os.close(fd)
+            _write(pid, kind, lines)
+
+
+def _write(pid: int, name: str, text: str) -> None:
+    """Write a file of a process in /proc."""
+    fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    except PermissionError as error:
+        raise _Failed(f"/proc/{pid}/{name}: {error.strerror}") from error
+    finally:
+        os.close(fd)
 
 
 class _Failed(Exception):
     """The helper could not do it; its text goes to the process that waits."""
+
+
+_Mapping = _Subordinate | _Single | _Everything
 
 
 def _enter_as_root_without_privileges() -> None:
@@ -148,7 +178,7 @@ def _enter_as_root_without_privileges() -> None:
         ) from error
 
 
-def _enter(mapping: _Subordinate | _Everything) -> None:
+def _enter(mapping: _Mapping) -> None:
     """Enter a user and a mount namespace, mapped by a helper that stays outside."""
     ready_read, ready_write = os.pipe()
     answer_read, answer_write = os.pipe()
@@ -178,16 +208,14 @@ def _enter(mapping: _Subordinate | _Everything) -> None:
             "check that newuidmap and newgidmap are setuid root and that /etc/subuid and"
             " /etc/subgid give this user ranges of its own",
         )
-    os.setresgid(0, 0, 0)
-    os.setresuid(0, 0, 0)
-    os.setgroups([])
+    _become_root()
     try:
         mount(None, "/", None, MS_SLAVE | MS_REC)
     except PermissionError as error:
         raise _no_user_namespace(error) from error
 
 
-def _help(mapping: _Subordinate | _Everything, pid: int, ready: int, answer: int) -> NoReturn:
+def _help(mapping: _Mapping, pid: int, ready: int, answer: int) -> NoReturn:
     """The helper: waits for the namespace, writes its maps, and says `!` or why not."""
     try:
         if os.read(ready, 1):

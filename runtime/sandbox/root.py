@@ -77,7 +77,7 @@ class Root:
             order.upper,
             order.work,
             volatile=order.volatile,
-            devices=order.all_devices,
+            devices=order.all_devices or order.live_devices,
         )
         self._stage("make /proc")
         proc = _procfs(own=order.namespaces["pid"][0] == "new")

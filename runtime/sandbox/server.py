@@ -127,6 +127,12 @@ class SandboxServer:
     ) -> None:
         self.close()
 
+    def hang_up(self) -> None:
+        """Let the server end, without waiting for it: that is for `close`."""
+        with self._lock:
+            if self._socket is not None:
+                self._socket.shutdown(_socket.SHUT_RDWR)
+
     def close(self) -> None:
         """End the server, and with it the containers that must die with their parent."""
         with self._lock:

@@ -33,7 +33,8 @@ READ_ONLY_PATHS: Final = (
     "/proc/sys",
     "/proc/sysrq-trigger",
 )
-_RLIMIT_NOFILE: Final = 7
+Rlimit = tuple[int, int, int]
+DEFAULT_RLIMITS: Final[tuple[Rlimit, ...]] = ((7, 1024, 524288),)  # RLIMIT_NOFILE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,10 @@ class SandboxSpec:
     seccomp     a program for the kernel's filter (`runtime.sandbox.seccomp`); none if `None`
     shm_size    of /dev/shm, in bytes; 64 MiB if `None`, no /dev/shm if 0
     rlimits     (resource, soft, hard), cut to what this process may still have
+    oom_score_adj  how readily it is killed when there is no memory left, -1000 to 1000
+    unified_cgroup, cgroups  directories of cgroups in which it begins: that of version 2, and
+                those of version 1, one a hierarchy
+    live_devices  device files in its root work: only where a cgroup says which ones may
     new_session  no controlling terminal
     die_with_parent  killed when the process that started it ends, however it ends
     init         the first process is one of ours, which reaps; the command is its child
@@ -127,7 +132,11 @@ class SandboxSpec:
     seccomp: bytes | None = None
     masked_paths: tuple[str, ...] = MASKED_PATHS
     read_only_paths: tuple[str, ...] = READ_ONLY_PATHS
-    rlimits: tuple[tuple[int, int, int], ...] = ((_RLIMIT_NOFILE, 1024, 524288),)
+    rlimits: tuple[Rlimit, ...] = DEFAULT_RLIMITS
+    oom_score_adj: int | None = None
+    unified_cgroup: str | None = None
+    cgroups: tuple[str, ...] = ()
+    live_devices: bool = False
     read_only_root: bool = False
     shm_size: int | None = None
     umask: int = 0o022
@@ -154,9 +163,15 @@ class EntrySpec:
     groups: tuple[str, ...] = ()
     capabilities: int = DEFAULT_CAPABILITIES
     seccomp: bytes | None = None
-    rlimits: tuple[tuple[int, int, int], ...] = ((_RLIMIT_NOFILE, 1024, 524288),)
+    rlimits: tuple[Rlimit, ...] = DEFAULT_RLIMITS
+    oom_score_adj: int | None = None
     umask: int = 0o022
     no_new_privileges: bool = False
     die_with_parent: bool = False
     terminal: bool = False
     terminal_size: tuple[int, int] = (0, 0)
+
+
+def merged_rlimits(given: tuple[Rlimit, ...]) -> tuple[Rlimit, ...]:
+    """What a container has by default, with what was given in its place; the last one counts."""
+    return tuple({limit[0]: limit for limit in (*DEFAULT_RLIMITS, *given)}.values())

@@ -76,6 +76,7 @@ PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 
 SECCOMP_SET_MODE_FILTER: Final = 1
 SECCOMP_FILTER_FLAG_SPEC_ALLOW: Final = 4
+SECCOMP_FILTER_FLAG_NEW_LISTENER: Final = 8
 CLOSE_RANGE_CLOEXEC: Final = 4
 
 # Numbers from 424 on are the same on every architecture.
@@ -135,6 +136,12 @@ def _naming(error: OSError, path: Path | None) -> OSError:
     return OSError(error.errno, error.strerror, path) if path else error
 
 
+def syscall(number: int, *arguments: Any) -> int:
+    """Any system call; integers are passed as long."""
+    given = (_long(each) if isinstance(each, int) else each for each in arguments)
+    return int(_syscall(_long(number), *given))
+
+
 # ---- processes and namespaces
 
 
@@ -147,6 +154,8 @@ class _CloneArguments(ctypes.Structure):
         )
     )  # fmt: skip
 
+
+_CLONE_INTO_CGROUP: Final = 0x2_0000_0000
 
 # PyDLL keeps the GIL: between the hooks below no other thread may run.
 _with_gil: Final = ctypes.PyDLL(None, use_errno=True)
@@ -165,15 +174,19 @@ _after_fork_parent: Final = _hook("PyOS_AfterFork_Parent")
 _after_fork_child: Final = _hook("PyOS_AfterFork_Child")
 
 
-def clone3(flags: int, exit_signal: int) -> tuple[int, int]:
+def clone3(flags: int, exit_signal: int, *, cgroup_fd: int = -1) -> tuple[int, int]:
     """Fork with these flags: (pid, pidfd) in the parent, (0, -1) in the child.
 
+    With `cgroup_fd` the child begins in that cgroup of version 2.
     The C library does not know of the child: it must soon execute something.
     """
     pidfd = ctypes.c_int(-1)
     arguments = _CloneArguments(
         flags=flags | CLONE_PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=exit_signal
     )
+    if cgroup_fd >= 0:
+        arguments.flags |= _CLONE_INTO_CGROUP
+        arguments.cgroup = cgroup_fd
     _before_fork()
     result = _syscall_with_gil(
         _long(_CLONE3), ctypes.byref(arguments), _long(ctypes.sizeof(arguments))
@@ -246,6 +259,17 @@ def seccomp(operation: int, flags: int, program: bytes) -> None:
     """Install a filter: instructions of classic BPF, eight bytes each."""
     argument = _FilterProgram(len(program) // 8, program)
     _syscall(_long(_SECCOMP), _long(operation), _long(flags), ctypes.byref(argument))
+
+
+def seccomp_listener(program: bytes) -> int:
+    """Install a filter whose calls wait for who has the descriptor."""
+    argument = _FilterProgram(len(program) // 8, program)
+    flags = SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_SPEC_ALLOW
+    return int(
+        _syscall(
+            _long(_SECCOMP), _long(SECCOMP_SET_MODE_FILTER), _long(flags), ctypes.byref(argument)
+        )
+    )
 
 
 def close_range(first: int, last: int, flags: int) -> None:

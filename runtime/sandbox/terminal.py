@@ -22,10 +22,6 @@ from runtime.sandbox.syscalls import (
     open_tree,
 )
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from runtime.user import Ids
-
 _TIOCSPTLCK = 0x40045431
 _TIOCGPTPEER = 0x5441
 _TIOCSCTTY = 0x540E
@@ -35,12 +31,12 @@ _FLAGS = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
 
 
 def take_terminal(
-    root_fd: int, report_fd: int, size: tuple[int, int], ids: Ids, *, console: bool
+    root_fd: int, report_fd: int, size: tuple[int, int], owner: int, *, console: bool
 ) -> None:
     """Make a terminal this process's: its standard streams, and what controls its session.
 
     The other side is sent over the socket `report_fd`. It has so many rows and columns, unless
-    these are 0. With `console` it is /dev/console, too.
+    these are 0. It belongs to the user `owner`. With `console` it is /dev/console, too.
     """
     path = b"/dev/pts/ptmx"
     ours = open_in_root(root_fd, path, _FLAGS, resolve=RESOLVE_NO_SYMLINKS)
@@ -50,7 +46,7 @@ def take_terminal(
     fcntl.ioctl(ours, _TIOCSPTLCK, (0).to_bytes(4, sys.byteorder))
     theirs = fcntl.ioctl(ours, _TIOCGPTPEER, _FLAGS)
     set_size(ours, *size)
-    os.fchown(theirs, ids.uid, os.fstat(theirs).st_gid)
+    os.fchown(theirs, owner, os.fstat(theirs).st_gid)
     fcntl.ioctl(theirs, _TIOCSCTTY, 0)
     for number in range(3):
         os.dup2(theirs, number)

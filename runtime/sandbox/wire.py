@@ -52,6 +52,10 @@ class Order:
     masked_paths: tuple[bytes, ...]
     read_only_paths: tuple[bytes, ...]
     rlimits: tuple[tuple[int, int, int], ...]
+    oom_score_adj: int | None
+    unified_cgroup: bytes | None
+    cgroups: tuple[bytes, ...]
+    live_devices: bool
     read_only_root: bool
     shm_size: int
     umask: int
@@ -62,14 +66,17 @@ class Order:
     terminal: bool
     terminal_size: tuple[int, int]
     shm_fd: int = -1  # where it is that of another container: made when it is joined
+    supervisor: int = -1  # where a filter's listener goes (`runtime.sandbox.supervisor`)
     enter: int  # a process in the container to enter, or 0 for a new container
 
     def __init__(self, fields: dict[str, object]) -> None:
         self.__dict__.update(fields)
 
 
-def encode_order(spec: SandboxSpec | EntrySpec) -> bytes:
-    """The spec as bytes. `ValueError` for a word with a NUL in it."""
+def encode_order(spec: SandboxSpec | EntrySpec | Order) -> bytes:
+    """The spec, or an order once more, as bytes. `ValueError` for a word with a NUL in it."""
+    if isinstance(spec, Order):
+        return marshal.dumps(spec.__dict__)
     from runtime.sandbox.spec import SandboxSpec
 
     return marshal.dumps(
@@ -87,6 +94,7 @@ def _process(spec: SandboxSpec | EntrySpec) -> dict[str, object]:
         "capabilities": spec.capabilities,
         "seccomp": spec.seccomp,
         "rlimits": spec.rlimits,
+        "oom_score_adj": spec.oom_score_adj,
         "umask": spec.umask,
         "no_new_privileges": spec.no_new_privileges,
         "die_with_parent": spec.die_with_parent,
@@ -116,6 +124,9 @@ def _container(spec: SandboxSpec) -> dict[str, object]:
         "all_devices": spec.all_devices,
         "masked_paths": tuple(map(_text, spec.masked_paths)),
         "read_only_paths": tuple(map(_text, spec.read_only_paths)),
+        "unified_cgroup": _path(spec.unified_cgroup) if spec.unified_cgroup is not None else None,
+        "cgroups": tuple(map(_path, spec.cgroups)),
+        "live_devices": spec.live_devices,
         "read_only_root": spec.read_only_root,
         "shm_size": spec.shm_size if spec.shm_size is not None else _SHM_SIZE,
         "new_session": spec.new_session,

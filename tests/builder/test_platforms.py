@@ -10,7 +10,6 @@ import pytest
 import grammar
 from builder.commands.values import host_address
 from builder.errors import OptionError, PlanError
-from builder.execution.ulimits import merged_limits, parse_ulimit
 from builder.plan.build_plan import FoundImage, PlanOptions, plan
 from builder.plan.platforms import check_runnable, handlers, parse_platforms
 from builder.plan.steps import ImageBase, Plan, RunStep
@@ -18,6 +17,8 @@ from runtime.image.digest import Digest
 from runtime.image.errors import ImageNotFound
 from runtime.image.model import ImageConfig
 from runtime.image.platform import Platform, default_platform, suits
+from runtime.sandbox.rlimits import InvalidUlimit, parse_ulimit
+from runtime.sandbox.spec import merged_rlimits
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
 # As Debian's qemu-user-static registers it.
@@ -145,13 +146,13 @@ def test_limits() -> None:
     assert parse_ulimit("nofile=1024:2048") == (7, 1024, 2048)
     assert parse_ulimit("nproc=5") == (6, 5, 5)
     assert parse_ulimit("core=0:-1") == (4, 0, -1)
-    assert merged_limits(()) == ((7, 1024, 524288),)
-    assert merged_limits(((7, 1, 2), (6, 3, 3), (7, 4, 5))) == ((7, 4, 5), (6, 3, 3))
+    assert merged_rlimits(()) == ((7, 1024, 524288),)
+    assert merged_rlimits(((7, 1, 2), (6, 3, 3), (7, 4, 5))) == ((7, 4, 5), (6, 3, 3))
 
 
 @pytest.mark.parametrize("text", ["x=1", "nofile", "nofile=", "nofile=2:1", "cpu=-1:5", "core=-2"])
 def test_limits_that_cannot_be(text: str) -> None:
-    with pytest.raises(OptionError, match="ulimit"):
+    with pytest.raises(InvalidUlimit, match="ulimit"):
         parse_ulimit(text)
 
 

@@ -24,10 +24,17 @@ def cases() -> list[ParameterSet]:
         pytest.param(
             fixture,
             id=fixture.path.name,
-            marks=[pytest.mark.xdist_group("debian")] if fixture.needs_debian else [],
+            marks=_marks(fixture),
         )
         for fixture in fixtures.valid()
     ]
+
+
+def _marks(fixture: Fixture) -> list[pytest.MarkDecorator]:
+    marks = [pytest.mark.xdist_group("debian")] if fixture.needs_debian else []
+    if fixture.path.name in ("hello", "multi-stage-c", "python-app"):
+        marks.append(pytest.mark.single_id)
+    return marks
 
 
 def finish(process: subprocess.Popen[str], run: ExpectedRun, command: str) -> None:

@@ -21,9 +21,10 @@ from runtime.sandbox.child import Child
 from runtime.sandbox.root import Root
 from runtime.sandbox.seccomp import default_filter
 from runtime.sandbox.server import SandboxServer
-from runtime.sandbox.spec import BindMount, Mount, TmpfsMount
+from runtime.sandbox.spec import BindMount, TmpfsMount
 from runtime.sandbox.syscalls import MS_BIND, mount
 from runtime.sandbox.wire import decode_order, encode_order
+from support.attacks import OVERWRITE, host_programs
 from support.sandbox import Box, Refused, copy_root, inside, new_root, remove_folder
 
 pytestmark = pytest.mark.namespaces
@@ -47,44 +48,17 @@ def fresh(box: Box) -> tuple[str, Path]:
 # ---- the interpreter as seen from inside (CVE-2019-5736)
 
 
-def host_programs(box: Box) -> tuple[Mount, ...]:
-    """Mounts with which this Python runs inside a container."""
-    folders = ["/usr", "/lib", "/lib64", sys.base_prefix]
-    if sys.base_prefix.startswith("/usr"):
-        folders.pop()
-    there = [folder for folder in folders if os.path.isdir(folder)]
-    for folder in there:
-        os.makedirs(box.root + folder, exist_ok=True)
-    return tuple(BindMount(source=folder, target=folder, read_only=True) for folder in there)
-
-
-ATTACK = """
-import os
-fd = os.open("/proc/self/exe", os.O_PATH)
-os.set_inheritable(fd, True)
-os.execv("/bin/sh", ["sh", "-c", f'''
-    n=0
-    while [ $n -lt 100 ]; do
-        if (echo overwritten > /proc/self/fd/{fd}) 2>/tmp/why; then exit 66; fi
-        grep -q busy /tmp/why || break
-        n=$((n + 1)); sleep 0.05
-    done
-    cat /tmp/why
-'''])
-"""
-
-
 def test_the_interpreter_cannot_be_overwritten(box: Box) -> None:
     interpreter = Path(box.folder) / "python"
     shutil.copy(os.readlink("/proc/self/exe"), interpreter)
     before = hashlib.sha256(interpreter.read_bytes()).digest()
-    mounts = host_programs(box)
+    mounts = host_programs(box.root)
 
     def work() -> tuple[int, str]:
         server = SandboxServer(str(interpreter))
         output = os.memfd_create("output")
         spec = box.spec(
-            "/proc/self/exe", "-I", "-S", "-c", ATTACK, mounts=mounts, die_with_parent=False
+            "/proc/self/exe", "-I", "-S", "-c", OVERWRITE, mounts=mounts, die_with_parent=False
         )
         process = server.start(spec, output, output, output)
         # A file cannot be written while it is executed: from now on it is not, outside.
@@ -367,7 +341,7 @@ for name, (number, arguments) in NR.items():
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers are x86-64's")
 def test_the_filter_refuses_even_who_has_every_capability(box: Box) -> None:
     """The capabilities are there, so what refuses is the filter; `ptrace` shows that it thinks."""
-    mounts = host_programs(box)
+    mounts = host_programs(box.root)
     python = os.path.realpath(f"/proc/{os.getpid()}/exe")
 
     def results(seccomp: bytes | None) -> dict[str, str]:

@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from support import probes
+
 
 def mounts_below(folder: Path) -> list[str]:
     """Mount points of this mount namespace at or below a folder."""
@@ -72,5 +74,6 @@ def remove(run: Path) -> None:
     if os.geteuid() == 0:
         shutil.rmtree(run)
     else:  # files of subordinate ids are only ours inside a user namespace
-        enter = ["unshare", "--user", "--map-root-user", "--map-auto"]
+        enter = ["unshare", "--user", "--map-root-user"]
+        enter += [] if probes.has_one_id() else ["--map-auto"]
         subprocess.run([*enter, "rm", "-rf", "--one-file-system", run], check=True)

@@ -21,8 +21,17 @@ from runtime.image.layer.entry import Entry, Kind
 from runtime.image.layer.hashed import Hashed
 from runtime.image.layer.in_root import DIRECTORY_FLAGS, open_plain, remove, walk_directory
 from runtime.image.layer.overlay_marks import is_whiteout_device, make_whiteout, set_opaque
+from runtime.image.layer.owners import (
+    KERNEL_OWNERS,
+    Owners,
+    RecordedOwners,
+    give,
+    give_special,
+    make_stand_in,
+)
 from runtime.image.layer.tar_reader import Limits, TarReader, read_tar
 from runtime.image.layer.tar_source import Body
+from runtime.owner_record import escaped
 
 _FILE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_DIRECTORIES: Final = 64
@@ -55,6 +64,7 @@ def extract_layer(
     *,
     limits: Limits = _LIMITS,
     skip_devices_if_forbidden: bool,
+    owners: Owners = KERNEL_OWNERS,
 ) -> Extracted:
     """Extract an uncompressed layer into an empty directory.
 
@@ -62,9 +72,11 @@ def extract_layer(
     generator. Whiteouts become character devices 0/0, opaque directories get
     `user.overlay.opaque`. Parents that have no entry are made 0755. `LayerError` if the layer is
     not sound; the tree is worthless then, but nothing outside has been touched. Without
-    CAP_MKNOD, other devices are skipped if so asked, and EPERM otherwise.
+    CAP_MKNOD, other devices are skipped if so asked, and EPERM otherwise; where owners are
+    recorded, a file stands for each.
     """
-    with Hashed(chunks) as hashed, _Extractor(tree, limits, skip_devices_if_forbidden) as extractor:
+    skip = skip_devices_if_forbidden
+    with Hashed(chunks) as hashed, _Extractor(tree, limits, skip, owners) as extractor:
         members = read_tar(hashed, limits=limits)
         extractor.apply_all(members)
         for _ in hashed:
@@ -82,10 +94,12 @@ def extract_layer(
 class _Extractor:
     """A tree in the making, used in a `with` statement."""
 
-    def __init__(self, tree: str, limits: Limits, skip_devices: bool) -> None:
+    def __init__(self, tree: str, limits: Limits, skip_devices: bool, owners: Owners) -> None:
         self._tree = tree
         self._limits = limits
         self._skip_devices = skip_devices
+        self._owners = owners
+        self._recorded = isinstance(owners, RecordedOwners)
         self._root = -1
         self._open: dict[bytes, tuple[int, bytes]] = {}
         self._directories: dict[bytes, Entry] = {}
@@ -213,7 +227,7 @@ class _Extractor:
             if entry.size:
                 body.copy_to(fd)
             if (entry.uid, entry.gid) != self._ids:
-                os.fchown(fd, entry.uid, entry.gid)
+                give(self._owners, fd, stat.S_IFREG, entry.uid, entry.gid)
             if mode & self._masked:
                 os.fchmod(fd, mode)
             if entry.xattrs:
@@ -273,17 +287,15 @@ class _Extractor:
 
     def _make_special(self, entry: Entry, name: bytes, parent: int) -> None:
         try:
-            _make_node(entry, name, parent)
+            made = self._make_node(entry, name, parent)
         except FileExistsError:
             self._clear(name, parent)
-            _make_node(entry, name, parent)
-        except PermissionError:
-            if not self._skip_devices or entry.kind not in (Kind.CHARACTER, Kind.BLOCK):
-                raise
+            made = self._make_node(entry, name, parent)
+        if not made:
             self.skipped_devices.append(entry.path)
             return
         if (entry.uid, entry.gid) != self._ids:
-            os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
+            give_special(self._owners, entry, name, parent)
         if entry.kind is not Kind.SYMLINK:
             fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
             try:
@@ -294,10 +306,25 @@ class _Extractor:
         time = entry.mtime * _SECOND
         os.utime(name, ns=(time, time), dir_fd=parent, follow_symlinks=False)
 
+    def _make_node(self, entry: Entry, name: bytes, parent: int) -> bool:
+        """Make a link, fifo or device, or what stands for it; whether there is something now."""
+        try:
+            _make_node(entry, name, parent)
+        except PermissionError:
+            if entry.kind not in (Kind.CHARACTER, Kind.BLOCK):
+                raise
+            if self._recorded:
+                make_stand_in(entry, name, parent)
+            elif self._skip_devices:
+                return False
+            else:
+                raise
+        return True
+
     def _set_xattrs(self, entry: Entry, file: int | str) -> None:
         for name, value in entry.xattrs:
             try:
-                os.setxattr(file, name, value)
+                os.setxattr(file, escaped(name) if self._recorded else name, value)
             except OSError as error:
                 if error.errno in _NEVER_POSSIBLE:
                     why = f"attribute of {len(name)} and {len(value)} bytes: {error.strerror}"
@@ -328,7 +355,7 @@ class _Extractor:
 
     def _finish_directory(self, entry: Entry, fd: int) -> None:
         if (entry.uid, entry.gid) != self._ids:
-            os.fchown(fd, entry.uid, entry.gid)
+            give(self._owners, fd, stat.S_IFDIR, entry.uid, entry.gid)
         os.fchmod(fd, entry.mode)
         if entry.xattrs:
             self._set_xattrs(entry, fd)

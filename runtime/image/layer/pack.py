@@ -21,6 +21,7 @@ from runtime.image.layer.inode_entry import (
     special_entry,
 )
 from runtime.image.layer.overlay_marks import is_opaque, xattr_names
+from runtime.image.layer.owners import KERNEL_OWNERS, Owners, RecordedOwners, recorded_entry
 from runtime.image.layer.writer import LayerSum, link_to, write_layer
 
 Drop = Callable[[bytes], bool]
@@ -44,13 +45,15 @@ def pack_tree(
     mtime: int | None = None,
     drop: Drop = keep_everything,
     settle: bool = False,
+    owners: Owners = KERNEL_OWNERS,
 ) -> LayerSum:
     """Write a tree as a layer (or, without `out_fd`, only name it).
 
     With `settle` the tree is brought in line on the way: its times become `mtime`, what `drop`
     names is removed, so that the tree is what extracting the layer would give.
     """
-    return write_layer(scan_tree(tree, mtime=mtime, drop=drop, settle=settle), out_fd)
+    entries = scan_tree(tree, mtime=mtime, drop=drop, settle=settle, owners=owners)
+    return write_layer(entries, out_fd)
 
 
 def settle_tree(tree: str, mtime: int, drop: Drop = keep_everything) -> None:
@@ -65,6 +68,7 @@ def scan_tree(
     mtime: int | None = None,
     drop: Drop = keep_everything,
     settle: bool = False,
+    owners: Owners = KERNEL_OWNERS,
 ) -> Iterator[Entry]:
     """What is in a tree, in canonical order; the root itself is not an entry.
 
@@ -73,6 +77,7 @@ def scan_tree(
     for: entries that were kept for later must not be written. Any depth takes a few dozen
     descriptors.
     """
+    recorded = owners if isinstance(owners, RecordedOwners) else None
     first: dict[tuple[int, int], bytes] = {}
     top = os.fsencode(tree) + b"/"
     stack = [_Directory(os.open(tree, DIRECTORY_FLAGS), b"")]
@@ -94,6 +99,8 @@ def scan_tree(
                 try:
                     content = FileSource(top + path, fd=fd) if status.st_size else b""
                     entry = regular_entry(path, fd, status, mtime, content)
+                    if recorded is not None:
+                        entry = recorded_entry(recorded, entry, fd, directory.group)
                     if settle:
                         _set_time(fd, mtime)
                     if entry.inode is not None:
@@ -106,13 +113,20 @@ def scan_tree(
             elif kind == stat.S_IFDIR:
                 below = _enter(stack, name, path)
                 names = xattr_names(below.fd)
-                yield directory_entry(path, below.fd, status, mtime, names)
+                entry = directory_entry(path, below.fd, status, mtime, names)
+                if recorded is not None:
+                    entry = recorded_entry(recorded, entry, below.fd, directory.group)
+                    below.group = entry.gid if entry.mode & stat.S_ISGID else None
+                yield entry
                 if names and is_opaque(below.fd, names):
                     yield Entry(path=path, kind=Kind.OPAQUE, mode=0)
                 below.list(drop, settle)
             else:
                 target = directory.link(name) if kind == stat.S_IFLNK else b""
                 other = special_entry(path, status, mtime, target)
+                if recorded is not None and other is not None:
+                    place_of = directory.place(name)
+                    other = recorded_entry(recorded, other, place_of, directory.group)
                 if settle:
                     directory.set_time(name, mtime)
                 if other is not None:
@@ -123,14 +137,16 @@ def scan_tree(
 
 
 class _Directory:
-    """A directory in the middle of the walk; `fd` is -1 while it is far above."""
+    """A directory in the middle of the walk; `fd` is -1 while it is far above. `group` is what
+    is made in it gets, if that is not its maker's."""
 
-    __slots__ = ("_identity", "fd", "found", "prefix")
+    __slots__ = ("_identity", "fd", "found", "group", "prefix")
 
     def __init__(self, fd: int, prefix: bytes) -> None:
         self.fd = fd
         self.found: Iterator[_Found] = iter(())
         self.prefix = prefix
+        self.group: int | None = None
         self._identity = (0, 0)
 
     def list(self, drop: Drop, settle: bool) -> None:
@@ -153,7 +169,11 @@ class _Directory:
     def _is_whiteout(self, name: bytes, status: os.stat_result) -> bool:
         if status.st_size or status.st_rdev:
             return False
-        return is_whiteout(b"/proc/self/fd/%d/%b" % (self.fd, name), status)
+        return is_whiteout(self.place(name), status)
+
+    def place(self, name: bytes) -> bytes:
+        """A path of something in it."""
+        return b"/proc/self/fd/%d/%b" % (self.fd, name)
 
     def link(self, name: bytes) -> bytes:
         """The target of a link."""

@@ -15,6 +15,7 @@ from runtime.image.layer.overlay_marks import (
     is_whiteout_file,
     xattr_names,
 )
+from runtime.image.layer.owners import KERNEL_OWNERS, Owners, RecordedOwners, recorded_entry
 
 _ABSENT: Final = (FileNotFoundError, NotADirectoryError)
 
@@ -25,7 +26,8 @@ class TreeForm:
     The paths asked about must have no links on the way in this layer (`View` sees to that).
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, owners: Owners = KERNEL_OWNERS) -> None:
+        self._owners = owners
         self.path = path
         self._real = os.fsencode(path)
 
@@ -35,12 +37,17 @@ class TreeForm:
         try:
             status = os.lstat(real)
             if stat.S_ISDIR(status.st_mode):
-                return directory_entry(path, real, status, None, xattr_names(real))
-            if is_whiteout(real, status):
+                names = xattr_names(real)
+                entry: Entry | None = directory_entry(path, real, status, None, names)
+            elif is_whiteout(real, status):
                 return Entry(path=path, kind=Kind.WHITEOUT, mode=0)
-            return file_entry(path, real, status)
+            else:
+                entry = file_entry(path, real, status)
+            if entry is not None and isinstance(self._owners, RecordedOwners):
+                return recorded_entry(self._owners, entry, real)
         except _ABSENT:
             return None
+        return entry
 
     def is_opaque(self, path: bytes) -> bool:
         """Whether a directory of this layer hides what the layers below have in it."""

@@ -109,7 +109,7 @@ class LayerChecks:
         if row is not None and row[0]:
             return "", f"tree {diff_id} lacks what could not be made here: not verified"
         try:
-            packed = pack_tree(self._paths.tree(diff_id), None)
+            packed = pack_tree(self._paths.tree(diff_id), None, owners=self._layers.owners)
             exact = packed.diff_id == diff_id
             if not exact and not any(self._gives(d, diff_id, packed.diff_id) for d in blobs):
                 return f"its files give {packed.diff_id}", ""
@@ -131,10 +131,11 @@ class LayerChecks:
         """Whether a blob is extracted to a tree that packs to the same."""
         tree = self._new_name()
         os.mkdir(tree)
+        owners = self._layers.owners
         try:
             with closing(layer_tar(self._paths, diff_id, blob)) as chunks:
-                extract_layer(chunks, tree, skip_devices_if_forbidden=True)
-            return pack_tree(tree, None).diff_id == packed
+                extract_layer(chunks, tree, skip_devices_if_forbidden=True, owners=owners)
+            return pack_tree(tree, None, owners=owners).diff_id == packed
         except LayerError:
             return False
         finally:

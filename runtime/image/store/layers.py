@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from runtime.image.digest import DiffID, Digest
 from runtime.image.errors import BlobCorrupt, BlobMissing, LayerError
+from runtime.image.layer.owners import Owners
 from runtime.image.manifest import MEDIA_TYPE_LAYER, Descriptor
 from runtime.image.store.blobs import Blobs, unlink_if_there
 from runtime.image.store.database import Database
@@ -63,13 +64,15 @@ class Layers:
         blobs: Blobs,
         holds: Holds,
         new_name: Callable[[], str],
+        owners: Owners,
     ) -> None:
+        self.owners: Final = owners
         self._paths = paths
         self._database = database
         self._blobs = blobs
         self._holds = holds
         self._new_name = new_name
-        self._trees = Trees(paths, database, new_name)
+        self._trees = Trees(paths, database, new_name, owners)
         self.provider: Callable[[DiffID], None] | None = None
 
     def has(self, diff_id: DiffID) -> bool:
@@ -149,11 +152,11 @@ class Layers:
 
         self._want(diff_id)
         if self._has_tree(diff_id) and not self._trees.is_lossy(diff_id):
-            return TreeForm(self._paths.tree(diff_id))
+            return TreeForm(self._paths.tree(diff_id), self.owners)
         raw = self._paths.blob(diff_id)
         if any(blob.digest == Digest(diff_id) for blob in self._blobs_of(diff_id)):
             return TarForm(raw)
-        return TreeForm(self.tree(diff_id))
+        return TreeForm(self.tree(diff_id), self.owners)
 
     def view(self, diff_ids: Sequence[DiffID]) -> View:
         """What the layers look like on top of each other, bottom first."""
@@ -261,7 +264,8 @@ class Layers:
             from runtime.image.layer.pack import scan_tree
             from runtime.image.layer.writer import write_layer_to
 
-            layer = write_layer_to(scan_tree(self._paths.tree(diff_id)), consumer)
+            entries = scan_tree(self._paths.tree(diff_id), owners=self.owners)
+            layer = write_layer_to(entries, consumer)
             actual, size = layer.diff_id, layer.size
         else:
             raise BlobMissing(diff_id)
@@ -298,7 +302,9 @@ class Layers:
         os.mkdir(tree)
         try:
             os.chmod(tree, 0o755)  # Becomes the mode of a container's root, whatever our umask.
-            extracted = extract_layer(chunks, tree, skip_devices_if_forbidden=True)
+            extracted = extract_layer(
+                chunks, tree, skip_devices_if_forbidden=True, owners=self.owners
+            )
             if extracted.diff_id != diff_id:
                 raise BlobCorrupt(diff_id, extracted.diff_id)
         except BaseException:

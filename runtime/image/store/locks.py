@@ -12,9 +12,10 @@ import errno
 import fcntl
 import os
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 _FLOCK: Final = "hhqqi4x"
 """`struct flock`: type, whence, start, length, pid (which has to be 0)."""
@@ -52,15 +53,23 @@ class LockFile:
         os.close(self._fd)
 
 
-@contextmanager
-def locked(path: str, position: int) -> Iterator[None]:
+class locked:
     """Hold one byte of a lock file alone; waits for whoever has it."""
-    lock = LockFile(path)
-    try:
-        lock.take(position)
-        yield
-    finally:
-        lock.close()
+
+    def __init__(self, path: str, position: int) -> None:
+        self._path = path
+        self._position = position
+
+    def __enter__(self) -> None:
+        self._lock = LockFile(self._path)
+        try:
+            self._lock.take(self._position)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
 
 
 def _flock(kind: int, position: int) -> bytes:

@@ -10,19 +10,23 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-@dataclass(slots=True)
 class _Level:
     """A directory on the way down: who it is, and which of its directories are still to do."""
 
-    name: str
-    identity: tuple[int, int]
-    directories: list[str]
+    __slots__ = ("directories", "identity", "name")
+
+    def __init__(self, name: str, identity: tuple[int, int], directories: list[str]) -> None:
+        self.name = name
+        self.identity = identity
+        self.directories = directories
 
 
 def remove_tree(path: str) -> None:

@@ -6,7 +6,9 @@ carried out when it is opened. A step that was released is never changed: a new 
 
 from __future__ import annotations
 
-from typing import Final
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 _FIRST: Final = """
 CREATE TABLE layers (

@@ -80,7 +80,8 @@ def _tree_gives(parts: Parts, diff_id: DiffID) -> bool:
         from runtime.image.layer.pack import pack_tree
 
         try:
-            exact = pack_tree(parts.paths.tree(diff_id), None).diff_id == diff_id
+            tree = parts.paths.tree(diff_id)
+            exact = pack_tree(tree, None, owners=parts.layers.owners).diff_id == diff_id
         except (OSError, LayerError):
             return False
         parts.database.execute(

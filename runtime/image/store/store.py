@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Final, Self
 
 from runtime.image.digest import DiffID, Digest
 from runtime.image.errors import StoreError
+from runtime.image.layer.owners import KERNEL_OWNERS, Owners
 from runtime.image.model import ImageConfig
 from runtime.image.reference import Reference
 from runtime.image.store.blobs import Blobs
 from runtime.image.store.builds import Builds
 from runtime.image.store.caches import CACHE_MEMO, cache_directory
 from runtime.image.store.collect import collect
+from runtime.image.store.creation import create
 from runtime.image.store.database import Database
 from runtime.image.store.holds import Holds
 from runtime.image.store.images import Image, Images
@@ -39,7 +41,6 @@ from runtime.image.store.records import Record, Records
 from runtime.image.store.remotes import Remotes
 from runtime.image.store.remove import remove_tree
 from runtime.image.store.replays import Remembered, put_remembered
-from runtime.image.store.reserve import keep_reserve
 from runtime.image.store.statements import Statements
 from runtime.image.store.workspace import Workspace, sweep, workspace
 
@@ -50,21 +51,6 @@ if TYPE_CHECKING:
     from runtime.image.manifest import Descriptor
 
 __all__ = ["Image", "Record", "Removed", "Store", "open_store"]
-
-_VERSION: Final = b'{"store":1}\n'
-_OWN_NAMES: Final = frozenset(
-    ("version", "lock", "store.db", "store.db-wal", "store.db-shm", "store.db-journal")
-) | {
-    "store.db.damaged",
-    "reserve",
-    "blobs",
-    "trees",
-    "work",
-    "containers",
-    "caches",
-    "partial",
-    "volumes",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,27 +68,31 @@ class Removed:
 
 
 @contextmanager
-def open_store(root: str) -> Iterator[Store]:
+def open_store(root: str, owners: Owners = KERNEL_OWNERS) -> Iterator[Store]:
     """The store at `root`, which is created if there is nothing; closed afterwards."""
-    with Store(root) as store:
+    with Store(root, owners) as store:
         yield store
 
 
 class Store:
     """An open store. Close it, or use it as a context manager; safe to share between threads."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, owners: Owners = KERNEL_OWNERS) -> None:
+        """`StoreError` for one whose files have their owners in another way than `owners`."""
         self.root = os.path.abspath(root)
+        self.owners: Final = owners
         self._paths = Paths(self.root)
         self._space: Workspace | None = None
         self._failed = False
         self._space_lock = threading.Lock()
-        _create(self._paths)
+        create(self._paths, owners)
         self._use = LockFile(self._paths.lock)
         self._database = Database(self._paths.database, self._paths.lock, LOCK_CREATION)
         self._holds = holds = Holds(self._use)
         self._blobs = Blobs(self._paths, self._database, holds, self._new_name)
-        self._layers = Layers(self._paths, self._database, self._blobs, holds, self._new_name)
+        self._layers = Layers(
+            self._paths, self._database, self._blobs, holds, self._new_name, owners
+        )
         self._images = Images(self._database, holds, self._layers.has)
         self._records = Records(self._database, holds, self._layers.has)
         self.remotes = Remotes(self._database)
@@ -337,35 +327,6 @@ class Store:
         )
 
 
-def _create(paths: Paths) -> None:
-    """Make the layout; `StoreError` for a directory that holds something else, or a newer store."""
-    os.makedirs(paths.root, mode=0o700, exist_ok=True)
-    version = _read_version(paths)
-    if not version:
-        strangers = set(os.listdir(paths.root)) - _OWN_NAMES
-        if strangers:
-            raise StoreError(
-                f"{paths.root} is not a store: it holds {min(strangers)}",
-                hint="give an empty or a new directory",
-            )
-        # Not to be reached by other users: trees hold set-user-ID programs of images.
-        for directory in (os.path.dirname(paths.blobs), paths.blobs, paths.trees, paths.work):
-            with suppress(FileExistsError):
-                os.mkdir(directory, 0o700)
-        keep_reserve(paths)
-        # Everyone writes the same bytes, so nobody can see others' halves.
-        fd = os.open(paths.version, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(fd, _VERSION)
-        finally:
-            os.close(fd)
-    elif version != _VERSION:
-        raise StoreError(
-            f"{paths.root} is a store of another version: {version.decode(errors='replace')}",
-            hint="use the version of lamina that made it, or another --root",
-        )
-
-
 def _is_from_below(error: BaseException | None) -> bool:
     """Whether the disk or the database is the cause of an error."""
     while error is not None:
@@ -373,14 +334,6 @@ def _is_from_below(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _read_version(paths: Paths) -> bytes:
-    try:
-        with open(paths.version, "rb") as file:
-            return file.read(1024)
-    except FileNotFoundError:
-        return b""
 
 
 def _remove_all(trees: Sequence[str]) -> None:

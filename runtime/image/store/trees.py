@@ -14,6 +14,7 @@ from typing import Final
 
 from runtime.image.digest import DiffID
 from runtime.image.errors import LayerError
+from runtime.image.layer.owners import Owners
 from runtime.image.store.database import Database
 from runtime.image.store.paths import Paths
 from runtime.image.store.remove import remove_tree
@@ -24,7 +25,10 @@ _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 class Trees:
     """The trees of a store. What changes one is done by who holds the layer's lock."""
 
-    def __init__(self, paths: Paths, database: Database, new_name: Callable[[], str]) -> None:
+    def __init__(
+        self, paths: Paths, database: Database, new_name: Callable[[], str], owners: Owners
+    ) -> None:
+        self._owners = owners
         self._paths = paths
         self._database = database
         self._new_name = new_name
@@ -60,7 +64,7 @@ class Trees:
         row = self._database.row(
             "SELECT size FROM layers WHERE diff_id = ? AND tree_boot IS NOT NULL", (diff_id,)
         )
-        if row is not None and row[0] == _tar_size(tree):
+        if row is not None and row[0] == _tar_size(tree, self._owners):
             self._database.execute("UPDATE layers SET tree_boot = '' WHERE diff_id = ?", (diff_id,))
             return self.is_trusted(diff_id)
         trash = self._new_name()
@@ -105,7 +109,7 @@ class Trees:
         return self._boot
 
 
-def _tar_size(tree: str) -> int:
+def _tar_size(tree: str, owners: Owners) -> int:
     """How long the tree's tar would be; -1 if there cannot be one."""
     from runtime.image.layer.entry import Kind
     from runtime.image.layer.pack import scan_tree
@@ -113,7 +117,7 @@ def _tar_size(tree: str) -> int:
 
     size = len(END)
     try:
-        for entry in scan_tree(tree):
+        for entry in scan_tree(tree, owners=owners):
             size += len(encode(entry))
             if entry.kind is Kind.REGULAR:
                 size += entry.size + -entry.size % BLOCK

@@ -5,10 +5,7 @@ from __future__ import annotations
 import resource
 from typing import Final
 
-from builder.errors import OptionError
-from runtime.sandbox.spec import SandboxSpec
-
-Limit = tuple[int, int, int]
+from runtime.sandbox.spec import Rlimit
 
 NAMES: Final = {
     "as": resource.RLIMIT_AS,
@@ -30,27 +27,34 @@ NAMES: Final = {
 }
 
 
-def parse_ulimit(text: str) -> Limit:
-    """Read one `--ulimit`: (resource, soft, hard), where -1 is no limit; `OptionError`."""
+class InvalidUlimit(ValueError):
+    """What was given is no limit; `hint` says what one looks like."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def parse_ulimit(text: str) -> Rlimit:
+    """Read one `--ulimit`: (resource, soft, hard), where -1 is no limit; `InvalidUlimit`."""
     name, equals, value = text.partition("=")
     if name not in NAMES:
-        raise OptionError(f"invalid ulimit type: {name}", hint=", ".join(NAMES))
+        raise InvalidUlimit(f"invalid ulimit type: {name}", hint=", ".join(NAMES))
     soft_text, colon, hard_text = value.partition(":")
     try:
         soft = int(soft_text)
         hard = int(hard_text) if colon else soft
     except ValueError as error:
-        raise OptionError(f"invalid ulimit: {text!r}", hint=f"{name}=SOFT[:HARD]") from error
+        raise InvalidUlimit(f"invalid ulimit: {text!r}", hint=f"{name}=SOFT[:HARD]") from error
     if not equals or soft < -1 or hard < -1:
-        raise OptionError(f"invalid ulimit: {text!r}", hint=f"{name}=SOFT[:HARD]")
+        raise InvalidUlimit(f"invalid ulimit: {text!r}", hint=f"{name}=SOFT[:HARD]")
     if hard != -1 and (soft == -1 or soft > hard):
-        raise OptionError(
+        raise InvalidUlimit(
             f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"
         )
     return NAMES[name], soft, hard
 
 
-def merged_limits(given: tuple[Limit, ...]) -> tuple[Limit, ...]:
-    """What a container has by default, with what was given in its place; the last one counts."""
-    merged = {limit[0]: limit for limit in (*SandboxSpec(lower=(), argv=()).rlimits, *given)}
-    return tuple(merged.values())
+def ulimit_name(resource_: int) -> str:
+    """What docker calls a resource."""
+    return next(name for name, number in NAMES.items() if number == resource_)

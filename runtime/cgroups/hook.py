@@ -1,0 +1,97 @@
+"""A container's cgroups, made ahead of each start and removed after each exit.
+
+Monitors import it: see `runtime.monitor.hooks`.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+
+from runtime.cgroups.groups import Groups
+from runtime.cgroups.layout import find_layout
+from runtime.errors import ContainerError, SetupFailed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runtime.cgroups.devices import Rule
+    from runtime.cgroups.plan import Write
+    from runtime.sandbox.wire import Order
+
+MODULE = "runtime.cgroups.hook"
+
+
+def encode_hook(path: str, writes: tuple[Write, ...], rules: tuple[Rule, ...] | None) -> bytes:
+    """The data of a hook: where the groups are in their hierarchies, and what is written.
+
+    `rules` say which devices may be used; any, if `None`.
+    """
+    return marshal.dumps((path, writes, rules))
+
+
+def open_hook(data: bytes, container_id: str, loop: object) -> LimitsHook:
+    """The hook of a container."""
+    path, writes, rules = marshal.loads(data)
+    return LimitsHook(path, writes, rules)
+
+
+class LimitsHook:
+    """The groups of one container."""
+
+    def __init__(
+        self, path: str, writes: tuple[Write, ...], rules: tuple[Rule, ...] | None
+    ) -> None:
+        self._writes = writes
+        self._rules = rules
+        controllers = [controller for controller, _, _ in writes]
+        self._groups = Groups(find_layout(), path, controllers=controllers)
+
+    def before_start(self, order: Order) -> None:
+        """Make the groups with their limits, for the first process to begin in."""
+        groups = self._groups
+        try:
+            groups.remove()
+            groups.make()
+        except OSError as error:
+            text = f"{error.filename}: {(error.strerror or '').lower()}"
+            raise SetupFailed("make its cgroup", error.errno or 0, text) from error
+        try:
+            for controller, option, choices in self._writes:
+                self._limit(controller, option, choices)
+            if self._rules is not None and not order.all_devices:
+                # Only then: without a filter its root could make itself any disk.
+                order.live_devices = self._filter(self._rules)
+        except BaseException:
+            groups.remove()
+            raise
+        order.unified_cgroup = os.fsencode(groups.unified) if groups.unified else None
+        order.cgroups = tuple(dict.fromkeys(map(os.fsencode, groups.v1.values())))
+
+    def started(self, pid: int) -> None:
+        """Nothing is to be done: it began in its groups."""
+
+    def ended(self) -> dict[str, object]:
+        """Whether it ran out of memory."""
+        return {"oom_killed": self._groups.oom_kills() > 0}
+
+    def after_exit(self) -> None:
+        """Remove the groups, with whatever process is still in them."""
+        self._groups.remove()
+
+    def _filter(self, rules: tuple[Rule, ...]) -> bool:
+        """Have only these devices work; whether that is so."""
+        try:
+            return self._groups.limit_devices(rules)
+        except OSError as error:
+            why = (error.strerror or "").lower()
+            raise SetupFailed("limit the devices of its cgroup", error.errno or 0, why) from error
+
+    def _limit(self, controller: str, option: str, choices: tuple[tuple[str, str], ...]) -> None:
+        try:
+            # What the kernel has not at all was said when the container was made.
+            self._groups.write(controller, choices)
+        except OSError as error:
+            values = " ".join(dict.fromkeys(value for _, value in choices))
+            raise ContainerError(
+                f"{option}: the kernel does not take {values}: {(error.strerror or '').lower()}"
+            ) from error

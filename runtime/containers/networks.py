@@ -1,0 +1,182 @@
+"""Containers on private networks: what their monitors are told, and what is known of them."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from runtime.containers.folder import find_container
+from runtime.containers.record import Container
+from runtime.containers.spec import ContainerSpec
+from runtime.errors import InvalidContainer, NotRunning
+from runtime.monitor import files
+from runtime.network import definitions
+from runtime.network.model import (
+    DEFAULT_NETWORK,
+    HOST_GATEWAY,
+    Endpoint,
+    NetworkSpec,
+    OtherContainer,
+    Port,
+    PrivateNetworks,
+)
+from runtime.network.private import WANTED, release
+from runtime.network.state import place, read
+from runtime.sandbox.spec import BindMount, Mount
+
+_LOCALHOST: Final = "127.0.0.1"
+_SHARED: Final = ("hosts", "resolv.conf", "hostname")
+_MADE: Final = "made"
+
+Wired = dict[str, Any]
+
+
+def checked(root: str, spec: ContainerSpec) -> ContainerSpec:
+    """The spec with its networks found, and another container's name made its ID.
+
+    `NetworkError`, `ContainerNotFound`, `InvalidContainer`.
+    """
+    match spec.network.mode:
+        case OtherContainer(name):
+            mode = OtherContainer(find_container(root, name).id)
+            return replace(spec, network=replace(spec.network, mode=mode))
+        case PrivateNetworks(endpoints):
+            found = [_defined(root, endpoint.network) for endpoint in endpoints]
+            names = [network.name for network in found]
+            if len(set(names)) < len(names):
+                raise InvalidContainer("a container is on each of its networks once")
+            named = tuple(
+                replace(endpoint, network=name)
+                for endpoint, name in zip(endpoints, names, strict=True)
+            )
+            return replace(spec, network=replace(spec.network, mode=PrivateNetworks(named)))
+        case _:
+            return spec
+
+
+def write_wanted(root: str, container: Container, mounts: Sequence[Mount]) -> None:
+    """Tell a container's monitor what networks it is to have, ahead of each start.
+
+    `mounts` are its sandbox's: where its /etc/hosts is.
+    """
+    spec = container.spec
+    assert isinstance(spec.network.mode, PrivateNetworks)
+    aliases = (container.name, container.description.short_id)
+    document = {
+        "folder": definitions.networks_folder(root),
+        "table": definitions.table(root),
+        "names": aliases,
+        "endpoints": [wanted_endpoint(root, each) for each in spec.network.mode.endpoints],
+        "ports": [
+            (port.protocol, port.host_ip, port.host_port, port.container_port)
+            for port in published(spec.network)
+        ],
+        "hosts": _hosts(container, mounts),
+    }
+    files.write_file(os.path.join(container.folder, WANTED), marshal.dumps(document, 4))
+
+
+def wanted_endpoint(root: str, endpoint: Endpoint) -> Wired:
+    """A place on a network as monitors are told of it."""
+    return {
+        "network": definitions.wired(root, _defined(root, endpoint.network)),
+        "aliases": endpoint.aliases,
+        "ipv4": endpoint.ipv4,
+        "ipv6": endpoint.ipv6,
+        "mac": endpoint.mac,
+    }
+
+
+def published(spec: NetworkSpec) -> tuple[Port, ...]:
+    """All ports that are to be published: with `publish_all` those that are exposed, too."""
+    if not spec.publish_all:
+        return spec.published
+    known = {(port.container_port, port.protocol) for port in spec.published}
+    more = [
+        Port(container_port=port, protocol=protocol)
+        for port, protocol in spec.exposed
+        if (port, protocol) not in known
+    ]
+    return (*spec.published, *more)
+
+
+def extra_hosts(root: str, spec: ContainerSpec) -> tuple[tuple[str, str], ...]:
+    """What the caller wants in /etc/hosts; `host-gateway` is the host as the container sees it."""
+    gateway = _LOCALHOST
+    mode = spec.network.mode
+    if isinstance(mode, PrivateNetworks):
+        subnets = _defined(root, mode.endpoints[0].network).subnets
+        gateway = subnets.gateway4 or subnets.gateway6 or _LOCALHOST
+    return tuple(
+        (name, gateway if address == HOST_GATEWAY else address)
+        for name, address in spec.extra_hosts
+    )
+
+
+def shared_files(root: str, spec: ContainerSpec) -> tuple[BindMount, ...]:
+    """The files that say who a container is, of the one whose network it shares.
+
+    `NotRunning` if that does not run.
+    """
+    mode = spec.network.mode
+    if not isinstance(mode, OtherContainer):
+        return ()
+    other = find_container(root, mode.name)
+    if not other.is_running:
+        raise NotRunning(other.id, hint=f"lamina start {other.name}")
+    made = os.path.join(other.folder, _MADE)
+    taken = {mount.target for mount in spec.mounts}
+    found = []
+    for name in _SHARED:
+        for theirs in (mount for mount in other.spec.mounts if isinstance(mount, BindMount)):
+            if theirs.target == f"/etc/{name}":
+                found.append(theirs)
+        for file in os.listdir(made):
+            if re.fullmatch(rf"{re.escape(name)}(-\d+)?", file):
+                source = os.path.join(made, file)
+                found.append(BindMount(source=source, target=f"/etc/{name}"))
+    return tuple(mount for mount in found if mount.target not in taken)
+
+
+def forget(root: str, container_id: str) -> None:
+    """Take back what a container that does not run any more has of networks."""
+    folder = definitions.networks_folder(root)
+    if os.path.isdir(place(folder)) and container_id in read(folder).containers:
+        release(folder, definitions.table(root), container_id)
+
+
+def wired_now(root: str) -> dict[str, Wired]:
+    """By ID the containers that are on networks, as `runtime.network.state.Record` has them.
+
+    Each endpoint has the `definition` of its network, too. Some may have ended without a word.
+    """
+    record = read(definitions.networks_folder(root))
+    for container in record.containers.values():
+        for endpoint in container["endpoints"]:
+            endpoint["definition"] = record.networks[endpoint["network"]]
+    return record.containers
+
+
+def _defined(root: str, name: str) -> definitions.Network:
+    if name == DEFAULT_NETWORK:
+        return definitions.default_network(root)
+    return definitions.find_network(root, name)
+
+
+def _hosts(container: Container, mounts: Sequence[Mount]) -> tuple[str, str, str] | None:
+    """Path and text of its /etc/hosts, if that is ours, and the names of its addresses."""
+    made = os.path.join(container.folder, _MADE)
+    for mount in mounts:
+        if not isinstance(mount, BindMount) or mount.target != "/etc/hosts":
+            continue
+        if os.path.dirname(mount.source) == made:
+            with open(mount.source, encoding="utf-8", errors="surrogateescape") as file:
+                text = file.read()
+            hostname = container.description.hostname
+            domain = container.spec.network.domainname
+            return mount.source, text, f"{hostname}.{domain} {hostname}" if domain else hostname
+    return None
