@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
 from runtime.sandbox import mounts
 from runtime.sandbox.syscalls import (
+    MNT_DETACH,
     MOUNT_ATTR_NOEXEC,
     MOUNT_ATTR_NOSUID,
     OPEN_TREE_CLONE,
     open_tree,
+    umount2,
 )
 
 TYPE_CHECKING = False
@@ -35,16 +38,31 @@ _NOT_THE_HOSTS = frozenset((*_FOLDERS, "console", "fd", "ptmx", *(name for name,
 _DEEPEST = 8
 
 
-def fill_dev(dev: int, *, shm: bool, every: bool) -> list[tuple[str, int]]:
+def fill_dev(dev: int, place: bytes, *, shm: bool, every: bool) -> list[tuple[str, int]]:
     """Make what a /dev holds; gives the devices to be attached in it, and where.
 
     They are bound one by one from a file system that is mounted nowhere, so that no others made
     in /dev work; in a user namespace, where none can be made, from the host's. With `every` the
-    host's other devices are there as well.
+    host's other devices are there as well. `place` is a directory of the host's on which that
+    file system is mounted for a moment if it must be.
     """
     umask = os.umask(0)
     nodes = mounts.filesystem("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, "size=64k")
     devices: list[tuple[str, int]] = []
+    attached = False
+
+    def cloned(nodes: int, name: str) -> int:
+        nonlocal attached
+        try:
+            return open_tree(nodes, name, OPEN_TREE_CLONE)
+        except OSError as error:
+            if error.errno != errno.EINVAL or attached:
+                raise
+        # Before 6.15 only what is mounted in our namespace can be mounted once more.
+        mounts.attach_at(nodes, place)
+        attached = True
+        return open_tree(nodes, name, OPEN_TREE_CLONE)
+
     try:
         for name in _FOLDERS:
             if name != "shm" or shm:
@@ -59,11 +77,13 @@ def fill_dev(dev: int, *, shm: bool, every: bool) -> list[tuple[str, int]]:
             except PermissionError:
                 fd = mounts.bind(f"/dev/{name}", recursive=False)
             else:
-                fd = open_tree(nodes, name, OPEN_TREE_CLONE)
+                fd = cloned(nodes, name)
             devices.append((name, fd))
         if every:
             devices += _others(dev)
     finally:
+        if attached:
+            umount2(place, MNT_DETACH)
         os.close(nodes)
         os.umask(umask)
     return devices

@@ -160,6 +160,11 @@ def attach(mount_fd: int, target_fd: int) -> None:
     move_mount(mount_fd, b"", target_fd, b"", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)
 
 
+def attach_at(mount_fd: int, path: bytes) -> None:
+    """Attach a detached mount on a path of this mount namespace; undone by `umount2`."""
+    move_mount(mount_fd, b"", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH)
+
+
 def open_in_root(root_fd: int, path: str | bytes, flags: int, *, resolve: int = 0) -> int:
     """Open a path as if `root_fd` were `/`, never through a magic link of /proc."""
     resolve |= syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
@@ -224,19 +229,19 @@ def _new_overlay(
     context = fsopen("overlay")
     try:
         fsconfig(context, FSCONFIG_SET_STRING, "source", "overlay")
-        try:
-            fsconfig(context, FSCONFIG_SET_STRING, "lowerdir+", lower[0])
-        except OSError as error:
-            if error.errno == errno.EINVAL:
-                return None
-            raise
-        for name in lower[1:]:
+        for name in lower:
             fsconfig(context, FSCONFIG_SET_STRING, "lowerdir+", name)
         for key, value in options:
             command = FSCONFIG_SET_FLAG if value is None else FSCONFIG_SET_STRING
             fsconfig(context, command, key, value)
         fsconfig(context, FSCONFIG_CMD_CREATE)
         return fsmount(context, attributes)
+    except OSError as error:
+        # Before 6.5 options are only looked at when it is created. If it is not that, the other
+        # way of mounting it will say so.
+        if error.errno == errno.EINVAL:
+            return None
+        raise
     finally:
         os.close(context)
 

@@ -63,6 +63,7 @@ class Root:
         self._overlay = -1
         self._null = -1
         self._empty = -1
+        self._covering: set[int] = set()
 
     def make(self) -> None:
         """Make every mount there will be, attached nowhere."""
@@ -145,7 +146,7 @@ class Root:
         self._add(b"/dev", dev)
         ipc = order.namespaces["ipc"][0]
         shm = order.shm_size > 0
-        self._devices = fill_dev(dev, shm=shm, every=order.all_devices)
+        self._devices = fill_dev(dev, order.lower[-1], shm=shm, every=order.all_devices)
         self._add(b"/dev/pts", _devpts())
         if shm:
             size = f"mode=1777,size={order.shm_size}"
@@ -189,11 +190,15 @@ class Root:
         except (FileNotFoundError, NotADirectoryError):
             return
         is_folder = stat.S_ISDIR(os.fstat(target).st_mode)
-        cover = open_tree(
-            self._empty if is_folder else self._null, b"", OPEN_TREE_CLONE | AT_EMPTY_PATH
-        )
-        mounts.attach(cover, target)
-        os.close(cover)
+        cover = self._empty if is_folder else self._null
+        if cover in self._covering:
+            again = open_tree(cover, b"", OPEN_TREE_CLONE | AT_EMPTY_PATH)
+            mounts.attach(again, target)
+            os.close(again)
+        else:
+            # Itself at first: kernels before 6.15 do not clone what is mounted nowhere.
+            mounts.attach(cover, target)
+            self._covering.add(cover)
         os.close(target)
 
 
