@@ -71,7 +71,7 @@ def not_to_address(address: bytes) -> Rule:
     """`ip daddr != ADDRESS`, or ip6"""
     length = len(address)
     offset = 16 if length == 4 else 24
-    return *_of_family(address), _payload(1, offset, length), _compare(_DIFFERENT, address)
+    return *of_family(address), _payload(1, offset, length), _compare(_DIFFERENT, address)
 
 
 def to_this_machine() -> Rule:
@@ -122,10 +122,9 @@ def counted() -> Rule:
 
 
 def change_destination(address: bytes, port: int) -> Rule:
-    """`dnat ip to ADDRESS:PORT`, or ip6; for packets of that family only"""
+    """`dnat ip to ADDRESS:PORT`, or ip6; after something that lets through that family only"""
     family = IPV4 if len(address) == 4 else IPV6
     return (
-        *_of_family(address),
         _expression("immediate", _number(1, 1), nested(2, attribute(1, address))),
         _expression("immediate", _number(1, 2), nested(2, attribute(1, port.to_bytes(2, "big")))),
         _expression("nat", _number(1, 1), _number(2, family), _number(3, 1), _number(5, 2)),
@@ -272,7 +271,8 @@ def _tracked(key: int, bits: int) -> Rule:
     )
 
 
-def _of_family(address: bytes) -> Rule:
+def of_family(address: bytes) -> Rule:
+    """`meta nfproto ipv4`, or ipv6"""
     family = IPV4 if len(address) == 4 else IPV6
     return _meta(_NFPROTO), _compare(_EQUAL, bytes((family,)))
 
@@ -280,7 +280,7 @@ def _of_family(address: bytes) -> Rule:
 def _network(address: bytes, length: int, *, source: bool) -> Rule:
     size = len(address)
     offset = {(4, True): 12, (4, False): 16, (16, True): 8, (16, False): 24}[size, source]
-    rule = (*_of_family(address), _payload(1, offset, size))
+    rule = (*of_family(address), _payload(1, offset, size))
     bits = size * 8
     if length < bits:
         mask = ((1 << bits) - (1 << bits - length)).to_bytes(size, "big")

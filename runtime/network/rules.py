@@ -103,7 +103,7 @@ def _of_container(container_id: str, container: dict[str, Any], record: Record) 
             own = packed(host_ip) if host_ip else bytes(len(target))
             if len(own) != len(target):
                 continue
-            where: nft.Rule = ()
+            where = nft.of_family(target)
             if any(own):
                 where = nft.to_network(own, len(own) * 8)
             elif len(own) == 16:

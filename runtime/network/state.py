@@ -75,6 +75,7 @@ class Locked:
         self.record = Record({}, {})
 
     def __enter__(self) -> Locked:
+        is_new = not os.path.isdir(self.place)
         os.makedirs(self.place, mode=0o700, exist_ok=True)
         self._fd = os.open(
             os.path.join(self._folder, "run", "lock"),
@@ -82,6 +83,8 @@ class Locked:
             0o600,
         )
         fcntl.flock(self._fd, fcntl.LOCK_EX)
+        if is_new:
+            _forget_other_boots(os.path.dirname(self.place))
         self.record = read(self._folder)
         return self
 
@@ -136,6 +139,17 @@ def names_file(folder: str, network_id: str) -> str:
     A line for each address, as in hosts(5): address, the container's name, its short ID, aliases.
     """
     return os.path.join(place(folder), f"{network_id}.names")
+
+
+def _forget_other_boots(folder: str) -> None:
+    """Remove records of boots that are over: nothing that they tell of is there any more."""
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if name.startswith(boot_id()) or not os.path.isdir(path):
+            continue
+        for file in os.listdir(path):
+            os.unlink(os.path.join(path, file))
+        os.rmdir(path)
 
 
 def _write(path: str, data: bytes) -> None:

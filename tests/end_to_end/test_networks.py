@@ -7,13 +7,17 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support import probes
+from support.bases import BUSYBOX
 from support.cli import Lamina
 from support.containers import Containers, wait_for
 from support.machines import HOST, HOST_6, WORLD, WORLD_6, LaminaThere, Machine, machine_and_world
@@ -321,3 +325,63 @@ def test_a_container_in_the_network_of_another(place: Place) -> None:
     place.lamina("stop", "-t", "0", one)
     refused = place.lamina(*words, status=125)
     assert "is not running" in refused.stderr
+
+
+@pytest.mark.parametrize("chain", ["FORWARD", "DOCKER-USER"])
+def test_beside_rules_that_drop_what_they_do_not_know(place: Place, chain: str) -> None:
+    probes.need_tool("iptables-nft")
+
+    def iptables(*words: str) -> str:
+        return place.machine.run("iptables-nft", "-w", *words)
+
+    iptables("-P", "FORWARD", "DROP")
+    if chain == "DOCKER-USER":
+        iptables("-N", "DOCKER-USER")
+        iptables("-I", "FORWARD", "-j", "DOCKER-USER")
+    try:
+        before = iptables("-S")
+        name = place.serving("web", "-p", "8084:80")
+        assert place.world.ask(HOST, 8084) == "web\n"
+        with place.world.answering("TCP4-LISTEN", 9001):
+            words = ("exec", name, "sh", "-c", f"echo out | nc -w 2 {WORLD} 9001")
+            assert place.lamina(*words).stdout == "out\n"
+        # Still rules that iptables understands.
+        assert len(re.findall(rf"-A {chain} -[io] lm\S+ -j ACCEPT", iptables("-S"))) == 2
+        place.lamina("rm", "-f", name)
+        assert iptables("-S") == before
+    finally:
+        place.containers.remove_all()
+        place.machine.run("nft", "delete", "table", "ip", "filter")
+
+
+def test_two_stores_do_not_meet(place: Place) -> None:
+    """Each has networks of the same name, and cleans up its own only."""
+    first = place.serving("first", "-p", "8085:80")
+    other = LaminaThere(
+        root=Path(tempfile.mkdtemp(prefix="other", dir=place.lamina.root.parent)),
+        temporary=place.lamina.temporary,
+        machine=place.machine,
+    )
+    other.need(BUSYBOX)
+    words = ("run", "-d", "--name", "second", "-p", "8086:80", "busybox")
+    other(*words, "nc", "-ll", "-p", "80", "-e", "echo", "second")
+    try:
+        wait_for(lambda: place.world.ask(HOST, 8086) == "second\n")
+        assert place.world.ask(HOST, 8085) == "first\n"
+        address = place.address(first)
+        assert other("exec", "second", "nc", "-w", "1", address, "80", status=None).stdout == ""
+        place.lamina("rm", "-f", first)
+        assert place.world.ask(HOST, 8086) == "second\n"
+    finally:
+        other("rm", "-f", "second")
+
+
+def test_a_caller_that_is_killed_leaves_nothing_that_rm_does_not_find(place: Place) -> None:
+    words = ("run", "--rm", "--name", place.containers.name("fore"), "-p", "8087:80")
+    with place.lamina.start(*words, "busybox", "sh", "-c", "echo up; sleep 600") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.kill()
+    # As with docker it lives on without who started it; it ends as any other.
+    place.lamina("rm", "-f", place.containers.name("fore"))
+    assert "8087" not in place.machine.rules()
