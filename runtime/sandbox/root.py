@@ -156,7 +156,9 @@ class Root:
                 self._add(b"/dev/shm", mounts.bind("/dev/shm"))
             else:
                 self._add(b"/dev/shm", mounts.filesystem("tmpfs", _INERT, size, source="shm"))
-        self._add(b"/dev/mqueue", _mqueue(own=ipc == "new"))
+        mqueue = _mqueue(own=ipc == "new")
+        if mqueue >= 0:
+            self._add(b"/dev/mqueue", mqueue)
 
     def _make_wanted(self, wanted: WireMount) -> int:
         kind, what, target, attributes, recursive, subpath, _ = wanted
@@ -221,12 +223,16 @@ def _sysfs(*, read_only: bool) -> int:
 
 
 def _mqueue(*, own: bool) -> int:
+    """The message queues; the host's as it has them mounted, where it is not to be made anew."""
     try:
         return mounts.filesystem("mqueue", _INERT)
     except PermissionError:
         if own:
             raise
+    try:
         return mounts.bind("/dev/mqueue")
+    except FileNotFoundError:
+        return -1  # The host has none mounted.
 
 
 def set_parameter(proc: int, name: bytes, value: bytes) -> None:
