@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.cgroups.layout import find_layout, owns_hierarchies
 from runtime.doctor.program import smallest_program
 from support.cli import LAMINA, Lamina
 
@@ -32,6 +33,23 @@ def test_it_starts_a_container(private_lamina: Lamina, tmp_path: Path) -> None:
     lamina = Lamina(root=absent, temporary=private_lamina.temporary)
     assert f"{absent}: " in lamina("doctor").stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_can_be_limited(private_lamina: Lamina) -> None:
+    rows = json.loads(private_lamina("doctor", "--json", status=None).stdout)
+    (limits,) = [finding for finding in rows if finding["name"] == "limits"]
+    layout = find_layout()
+    if layout.kind == "none":
+        assert limits["state"] == "limited"
+        assert limits["detail"].startswith("no cgroups, none for this user: ")
+        return
+    assert limits["detail"].startswith(f"cgroup {layout.kind}, ")
+    if layout.v1 and not owns_hierarchies():
+        assert limits["state"] == "limited"
+        assert limits["remedy"] == "boot with systemd.unified_cgroup_hierarchy=1"
+    elif layout.kind == "hybrid":
+        assert limits["detail"].startswith("cgroup hybrid, in /lamina: memory, cpu, ")
+    assert not limits["needed"]
 
 
 def test_a_place_that_cannot_be_written_to(private_lamina: Lamina) -> None:

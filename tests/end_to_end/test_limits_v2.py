@@ -20,6 +20,9 @@ own=/sys/fs/cgroup/lamina
 run="run --network none"
 hog="dd if=/dev/zero of=/dev/null bs=100M count=1"
 
+part doctor
+lamina doctor | grep limits
+
 part direct
 lamina $run --rm -m 32m busybox $hog; echo "status $?"
 lamina $run --rm --pids-limit 5 busybox sh -c \\
@@ -67,6 +70,8 @@ ls -d $own/*/ 2> /dev/null
 def test_limits_under_version_2(private_lamina: Lamina, tmp_path: Path) -> None:
     disk = private_lamina.root.parent
     told = run_in_machine(SCRIPT, tmp_path, disk)
+    assert told["doctor"].split(None, 2)[1] == "limits"
+    assert "cgroup v2, in /lamina: memory, cpu, pids" in told["doctor"]
     assert told["direct"].splitlines() == [
         "a process of the container was killed: it had no memory left (see --memory)",
         "status 137",
