@@ -87,7 +87,8 @@ def test_the_same_container_by_every_runtime(lamina: Lamina, runtime: Runtime, p
     data.mkdir()
     (data / "file").write_text("host's\n")
     options = (
-        "-e", "A=b c", "-w", "/made/here", "--hostname", "box", "--tmpfs", "/work:size=1m,mode=700",
+        "--network", "none", "-e", "A=b c", "-w", "/made/here", "--hostname", "box",
+        "--tmpfs", "/work:size=1m,mode=700",
         "-v", f"{data}:/data:ro", "--shm-size", "1m",
     )  # fmt: skip
     for user in ("0:0", "12:34"):
