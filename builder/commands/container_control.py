@@ -142,7 +142,7 @@ def rename_command(root: str, /, name: str, new: str) -> int:
 @click.pass_obj
 def rm_command(root: str, /, names: tuple[str, ...], force: bool, volumes: bool) -> int:
     """Remove containers, with what they changed in their root."""
-    from runtime.containers.remove import kill_all, remove_container
+    from runtime.containers.remove import kill_all, remove_container, sweep_containers
     from runtime.errors import ContainerNotFound
 
     if force:
@@ -158,5 +158,7 @@ def rm_command(root: str, /, names: tuple[str, ...], force: bool, volumes: bool)
             except ContainerNotFound:
                 if not force:
                     raise
+                # Of one that was killed while it was made there may still be a name.
+                sweep_containers(store)
 
         return each(names, act)

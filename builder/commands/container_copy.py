@@ -79,6 +79,8 @@ def _from(
 ) -> str:
     place = ContainerPlace(opened.fd)
     path = b"/" + os.fsencode(source).lstrip(b"/")
+    if archive and has_one_id() and destination != "-":
+        raise OptionError("-a: files cannot be given to others by who has one id", hint="cp … -")
     fd = _open(place, path, f"{container.name}:{source}", follow=follow)
     try:
         if destination == "-":
@@ -91,9 +93,7 @@ def _from(
                 return size_text(write_tar(read_tree(fd), out, name))
 
         def owner(item: Item) -> tuple[int, int]:
-            if archive and not has_one_id():
-                return item.uid, item.gid
-            return os.geteuid(), os.getegid()
+            return (item.uid, item.gid) if archive else (os.geteuid(), os.getegid())
 
         return _copy(fd, path, HostPlace(), os.fsencode(destination), destination, owner)
     finally:

@@ -261,3 +261,35 @@ def test_a_package_with_a_user_of_its_own(debian: Lamina, tmp_path: Path) -> Non
     assert seen["srv/www/data"] == (33, 33, "0o2750")
     assert seen["srv/www/data/passwd"] == (1, 33, "0o600")
     assert not any(path.startswith("etc/apt/apt.conf.d/zz-lamina") for path in seen)
+
+
+def test_owners_come_and_go_with_copies_and_commits(one_id: OneId, tmp_path: Path) -> None:
+    given = tmp_path / "in.tar"
+    with tarfile.open(given, "w") as archive:
+        for name, kind, uid in (("f", tarfile.REGTYPE, 33), ("d", tarfile.DIRTYPE, 34),
+                                ("d/l", tarfile.SYMTYPE, 35)):  # fmt: skip
+            member = tarfile.TarInfo(name)
+            member.type, member.uid, member.gid, member.mode = kind, uid, uid + 10, 0o755
+            member.linkname = "../f" if kind == tarfile.SYMTYPE else ""
+            archive.addfile(member, io.BytesIO())
+    wanted = {"f": "33:43", "d": "34:44", "d/l": "35:45"}
+    one_id("create", "--name", "copied", "-v", "/vol", "busybox", "true")
+    out = tmp_path / "out.tar"
+    for place in ("/tmp", "/vol"):
+        with given.open("rb") as source:
+            words = one_id.command("cp", "-", f"copied:{place}")
+            subprocess.run(words, stdin=source, check=True, env=one_id.environment(None))
+        words = one_id.command("cp", f"copied:{place}/.", "-")
+        shown = subprocess.run(
+            words, stdout=subprocess.PIPE, check=True, env=one_id.environment(None)
+        )
+        out.write_bytes(shown.stdout)
+        found = {path.partition("/")[2]: owner for path, owner in owners(out).items()}
+        assert {path: found[path] for path in wanted} == wanted
+    one_id("commit", "copied", "committed")
+    one_id("create", "--name", "again", "committed")
+    one_id("export", "-o", out, "again")
+    found = owners(out)
+    assert {path: found[f"tmp/{path}"] for path in wanted} == wanted
+    assert "who has one id" in one_id("cp", "-a", "copied:/tmp/f", tmp_path, status=2).stderr
+    one_id("rm", "-v", "copied", "again")

@@ -1,0 +1,31 @@
+"""kill -9 of the monitor, of the first process, of the caller, at random moments.
+
+LAMINA_KILLS=200 is how many (40 if nothing is said), LAMINA_KILLS_SEED which; both are printed.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from support.cli import Lamina
+from support.killing import Killing
+
+pytestmark = pytest.mark.namespaces
+
+
+def test_whoever_is_killed_nothing_stays(private_lamina: Lamina) -> None:
+    moments = int(os.environ.get("LAMINA_KILLS", "40"))
+    seed = int(os.environ.get("LAMINA_KILLS_SEED", "20"))
+    print(f"LAMINA_KILLS={moments} LAMINA_KILLS_SEED={seed}")
+    killing = Killing(private_lamina, seed)
+    try:
+        for number in range(moments):
+            print(f"moment {number}: {killing.done}")
+            killing.moment()
+        killing.finish()
+    finally:
+        names = private_lamina("ps", "-aq", status=None).stdout.split()
+        if names:
+            private_lamina("rm", "-f", "-v", *names, status=None)
