@@ -89,7 +89,9 @@ def test_docker_runs_an_image_of_a_container(
 
 def test_events(containers: Containers, lamina: Lamina) -> None:
     began = str(time.time())
-    follow = ("events", "--filter", f"label=t={containers.prefix}", "--format", "json")
+    # From before it is up: it may take a while, and must miss nothing.
+    only_ours = ("--filter", f"label=t={containers.prefix}", "--format", "json")
+    follow = ("events", "--since", began, *only_ours)
     with lamina.start(*follow) as process:
         assert process.stdout is not None
         name = containers.sh("one", "exit 3", "--label", f"t={containers.prefix}")
