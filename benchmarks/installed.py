@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.layer_tools import TarPipeline, Umoci
-from benchmarks.tools import SEARCH_PATH, Buildah, Crun, Docker, Lamina, Podman, Tool
+from benchmarks.low_level import Crun, Runc
+from benchmarks.tools import SEARCH_PATH, Buildah, Docker, Lamina, Podman, Tool
 
 MAKERS: dict[str, Callable[[Path], Tool]] = {
     "lamina": lambda folder: Lamina(folder=folder),
     "buildah": lambda folder: Buildah(folder=folder),
     "podman": lambda folder: Podman(folder=folder),
     "docker": lambda folder: Docker(folder=folder),
+    "runc": lambda folder: Runc(folder=folder),
     "crun": lambda folder: Crun(folder=folder),
     "tar": lambda folder: TarPipeline(folder=folder),
     "umoci": lambda folder: Umoci(folder=folder),

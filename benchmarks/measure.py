@@ -59,7 +59,7 @@ def measure(
     for turn in range(1 + math.ceil(rounds * workload.rounds)):
         for tool in chosen:
             action = workload.prepare(tool, folders[tool.name], turn)
-            while (one := _timed(action, told)) is None:
+            while (one := _measured(workload, tool, action, told)) is None:
                 failures[tool.name] += 1
                 if failures[tool.name] > FAILURES_BORNE:
                     raise CommandFailed([tool.name], f"{workload.name} fails again and again")
@@ -87,6 +87,15 @@ class Taken:
 
     seconds: float
     processor: float
+
+
+def _measured(
+    workload: Workload, tool: Tool, action: Action, told: Callable[[str], None]
+) -> Taken | None:
+    try:
+        return _timed(action, told)
+    finally:
+        workload.undo(tool)
 
 
 def _timed(action: Action, told: Callable[[str], None]) -> Taken | None:

@@ -8,7 +8,6 @@ names the tools that were not.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -53,6 +52,8 @@ class Tool:
     programs: tuple[str, ...]
     verbs: frozenset[str] = frozenset({"build", "run"})
     from_line: str = "FROM base"
+    image: str = "base"
+    options: tuple[str, ...] = ("--network", "none")  # of `run`
 
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:
@@ -87,6 +88,40 @@ class Tool:
         """Start a container of the base image, without network, and wait for it."""
         raise NotImplementedError
 
+    def detach(self, number: int) -> None:
+        """Start so many containers in the background at once, without network."""
+        words = self.command("run", "-d", *self.options, self.image, "sleep", "1000")
+        processes = [
+            subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                env=os.environ | self.variables(),
+            )
+            for _ in range(number)
+        ]
+        said = [process.communicate()[1] for process in processes]
+        failed = [said[n] for n, process in enumerate(processes) if process.returncode]
+        if failed:
+            raise CommandFailed(words, f"{len(failed)} of {number} failed: {failed[0]}")
+
+    def remove_all(self) -> None:
+        """Remove every container there is."""
+        words = self.command("ps", "-aq")
+        found = call(*words, environment=self.variables()).split()
+        if found:
+            call(*self.command("rm", "-f", *found), environment=self.variables())
+
+    def command(self, *words: str | Path) -> list[str]:
+        """The whole command line of one of the tool's commands."""
+        raise NotImplementedError
+
+    def variables(self) -> dict[str, str]:
+        """What its commands need in their environment."""
+        return {}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lamina(Tool):
@@ -94,11 +129,14 @@ class Lamina(Tool):
 
     name: str = "lamina"
     programs: tuple[str, ...] = ()
-    verbs: frozenset[str] = frozenset({"build", "run", "archive", "pack", "unpack"})
+    verbs: frozenset[str] = frozenset({"build", "run", "detach", "archive", "pack", "unpack"})
+
+    def command(self, *words: str | Path) -> list[str]:
+        program = Path(sys.executable).with_name("lamina")
+        return [str(word) for word in (program, "--root", self.folder / "store", *words)]
 
     def _call(self, *words: str | Path) -> str:
-        program = Path(sys.executable).with_name("lamina")
-        return call(program, "--root", self.folder / "store", *words)
+        return call(*self.command(*words))
 
     def version(self) -> str:
         return self._call("--version").strip()
@@ -130,11 +168,15 @@ class Buildah(Tool):
     programs: tuple[str, ...] = ("buildah",)
     verbs: frozenset[str] = frozenset({"build", "archive", "pack"})
     from_line: str = "FROM localhost/base"
+    image: str = "localhost/base"
 
-    def _call(self, *words: str | Path) -> str:
+    def command(self, *words: str | Path) -> list[str]:
         stores: tuple[str | Path, ...] = ("--root", self.folder / "root")
         stores += ("--runroot", self.folder / "run")
-        return call(self.name, *stores, "--storage-driver", "overlay", *words)
+        return [str(word) for word in (self.name, *stores, "--storage-driver", "overlay", *words)]
+
+    def _call(self, *words: str | Path) -> str:
+        return call(*self.command(*words))
 
     def version(self) -> str:
         return call(self.name, "--version").strip()
@@ -168,7 +210,9 @@ class Podman(Buildah):
 
     name: str = "podman"
     programs: tuple[str, ...] = ("podman",)
-    verbs: frozenset[str] = frozenset({"build", "run", "unpack"})
+    verbs: frozenset[str] = frozenset({"build", "run", "detach", "unpack"})
+    # Its own limits are beyond what a root without CAP_SYS_RESOURCE may set.
+    options: tuple[str, ...] = ("--network", "none", "--ulimit", "host")
 
     def unpack(self, layout: Path, folder: Path) -> None:
         stores: tuple[str | Path, ...] = ("--root", folder / "root")
@@ -177,7 +221,7 @@ class Podman(Buildah):
         call("podman", *stores, *options, f"oci:{layout}:layer")
 
     def run(self, *command: str) -> None:
-        self._call("run", "--rm", "--network", "none", "localhost/base", *command)
+        self._call("run", "--rm", *self.options, self.image, *command)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,11 +230,17 @@ class Docker(Tool):
 
     name: str = "docker"
     programs: tuple[str, ...] = ("docker", "dockerd")
+    verbs: frozenset[str] = frozenset({"build", "run", "detach"})
+
+    def command(self, *words: str | Path) -> list[str]:
+        client = shutil.which("docker", path="/usr/bin") or "docker"
+        return [client, *map(str, words)]
+
+    def variables(self) -> dict[str, str]:
+        return {"DOCKER_HOST": self._host, "DOCKER_BUILDKIT": "0"}
 
     def _call(self, *words: str | Path) -> str:
-        client = shutil.which("docker", path="/usr/bin") or "docker"
-        own = {"DOCKER_HOST": self._host, "DOCKER_BUILDKIT": "0"}
-        return call(client, *words, environment=own)
+        return call(*self.command(*words), environment=self.variables())
 
     @property
     def _host(self) -> str:
@@ -248,53 +298,3 @@ class Docker(Tool):
 
     def run(self, *command: str) -> None:
         self._call("run", "--rm", "--network", "none", "base", *command)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Crun(Tool):
-    """The low-level runtime that podman uses, on an unpacked root, without cgroups.
-
-    It does less than lamina does for a run: it mounts no overlay and filters no system calls.
-    """
-
-    name: str = "crun"
-    programs: tuple[str, ...] = ("crun",)
-    verbs: frozenset[str] = frozenset({"run"})
-
-    @contextlib.contextmanager
-    def ready(self) -> Iterator[None]:
-        """A mount namespace without the second cgroup hierarchy of hybrid machines.
-
-        crun 1.8 refuses to start beside one, even where it is to use no cgroups at all.
-        """
-        hide = "umount /sys/fs/cgroup/unified 2>&1; echo ready; exec sleep infinity"
-        command = ["unshare", "--mount", "sh", "-c", hide]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
-            assert process.stdout is not None
-            while process.stdout.readline() != "ready\n":
-                continue
-            (self.folder / "namespace").symlink_to(f"/proc/{process.pid}/ns/mnt")
-            try:
-                yield
-            finally:
-                process.kill()
-                process.wait()
-
-    def version(self) -> str:
-        return call("crun", "--version").splitlines()[0] + " (entered with nsenter, about 1 ms)"
-
-    def base(self, rootfs: Path) -> None:
-        root = self.folder / "bundle" / "rootfs"
-        root.mkdir(parents=True)
-        call("tar", "-C", root, "-xf", rootfs)
-        call("crun", "spec", "--bundle", root.parent)
-        path = self.folder / "bundle" / "config.json"
-        specification = json.loads(path.read_text())
-        specification["process"] |= {"args": ["true"], "terminal": False}
-        path.write_text(json.dumps(specification))
-
-    def run(self, *command: str) -> None:
-        assert command == ("true",), "the bundle says what runs"
-        enter = ("nsenter", f"--mount={self.folder}/namespace")
-        state = ("--root", self.folder / "state", "--cgroup-manager=disabled")
-        call(*enter, "crun", *state, "run", "--bundle", self.folder / "bundle", "benchmark")

@@ -14,6 +14,7 @@ from benchmarks.trees import make_tree
 
 Action = Callable[[], None]
 SMALL_FILES = 30_000
+DETACHED = 50
 LAYER_FILES, LAYER_SIZE = 30_000, 400 << 20
 LARGE_FILES, LARGE_SIZE = 40_000, 600 << 20
 
@@ -31,6 +32,7 @@ class Workload:
     prepare: Callable[[Tool, Path, int], Action]
     verb: str = "build"
     rounds: float = 1.0  # times the rounds asked for: short ones are measured more often
+    undo: Callable[[Tool], None] = lambda _: None  # after each measurement, outside the clock
 
 
 def _write(context: Path, tool: Tool, *instructions: str) -> None:
@@ -94,6 +96,10 @@ def _rebuild_copy(tool: Tool, folder: Path, turn: int) -> Action:
 
 def _start(tool: Tool, folder: Path, turn: int) -> Action:
     return lambda: tool.run("true")
+
+
+def _detach(tool: Tool, folder: Path, turn: int) -> Action:
+    return lambda: tool.detach(DETACHED)
 
 
 def _tree(folder: Path) -> Path:
@@ -190,6 +196,14 @@ WORKLOADS = (
         prepare=_start,
         verb="run",
         rounds=4.0,
+    ),
+    Workload(
+        name="detach-50",
+        title=f"{DETACHED} containers in the background at once",
+        prepare=_detach,
+        verb="detach",
+        rounds=0.6,
+        undo=lambda tool: tool.remove_all(),
     ),
     Workload(name="pack", title="tree to gzip blob", prepare=_pack, verb="pack"),
     Workload(name="unpack", title="gzip blob to tree", prepare=_unpack, verb="unpack"),

@@ -124,13 +124,13 @@ def _run_direct(root: str, spec: ContainerSpec, options: dict[str, Any]) -> int 
     if spec.health is not None and spec.health.test != ("NONE",):
         return None
     stdin = 0 if spec.open_stdin else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    words = run_words(sys.argv[1:])
+    key = key_of(words[1]) if words is not None else None  # While we are who we are.
     with opened_engine(root) as engine:
         say_unenforced(spec)
         spec = replace(spec, image=available(engine.store, options))
         if spec.health is None and engine.store.image(spec.image).config.config.healthcheck:
             return None
-        words = run_words(sys.argv[1:])
-        key = key_of(words[1]) if words is not None else None
         return run(engine.store, engine.sandbox, spec, stdin_fd=stdin, say=say, key=key)
 
 
