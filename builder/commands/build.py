@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from builder.build import BuildRequest, build
+from builder.commands.build_limits_options import build_limits_options, limits_of_steps
 from builder.commands.build_options import (
     BuildCommand,
     cache_options,
@@ -72,6 +73,7 @@ if TYPE_CHECKING:  # Imported by the builds that need them.
 @output_options
 @compression_options
 @environment_options
+@build_limits_options
 @click.option("--secret", "secrets", multiple=True, metavar="id=ID[,src=FILE|,env=NAME]")
 @click.option("--ssh", "ssh", multiple=True, metavar="default|ID[=SOCKET]")
 @click.option("--allow", "allow", multiple=True, metavar="ENTITLEMENT")
@@ -216,6 +218,7 @@ def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
             extra_hosts=tuple(host_address(text) for text in options["hosts"]),
             shm_size=size_in_bytes(options["shm_size"], "--shm-size"),
             ulimits=ulimits_of(options["ulimits"]),
+            **limits_of_steps(options),
             authorities=authorities(options["authorities"]),
             **({"jobs": options["jobs"]} if options["jobs"] else {}),
         ),

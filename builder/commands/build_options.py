@@ -155,19 +155,11 @@ class Refused:
     harmless: tuple[str, ...] = ()  # values that ask for what is done anyway
 
 
-_NO_LIMITS = "limits on the memory and processors of steps are not supported yet"
 _NOT_OFF = ("false", "0")
 
 REFUSED = (
-    Refused(names=("--cgroup-parent",), why="steps have no cgroup of their own yet"),
-    Refused(names=("-m", "--memory"), why=_NO_LIMITS),
-    Refused(names=("--memory-swap",), why=_NO_LIMITS),
-    Refused(names=("-c", "--cpu-shares"), why=_NO_LIMITS),
-    Refused(names=("--cpu-period",), why=_NO_LIMITS),
-    Refused(names=("--cpu-quota",), why=_NO_LIMITS),
-    Refused(names=("--cpuset-cpus",), why=_NO_LIMITS),
-    Refused(names=("--cpuset-mems",), why=_NO_LIMITS),
-    Refused(names=("--resource",), why=_NO_LIMITS),
+    Refused(names=("--resource",), why="limits have options of their own",
+            hint="--memory, --cpus, --pids-limit"),
     Refused(names=("--policy",), why="policies are not supported"),
     Refused(names=("--builder",), why="there is no daemon, and so no choice of builders"),
     Refused(names=("-D", "--debug"), value=False, why="there is no shell into failed steps yet"),

@@ -63,7 +63,7 @@ def limits_of(options: dict[str, Any]) -> dict[str, Any]:
     if score is not None and not -1000 <= score <= 1000:
         raise OptionError(f"--oom-score-adj {score} is not between -1000 and 1000")
     return {
-        "limits": _limits(options),
+        "limits": parse_limits(options),
         "cgroup_parent": options["cgroup_parent"] or None,
         "strict": options["strict"],
         "ulimits": ulimits_of(options["ulimits"]),
@@ -71,7 +71,8 @@ def limits_of(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _limits(options: dict[str, Any]) -> Limits:
+def parse_limits(options: dict[str, Any]) -> Limits:
+    """The limits among these options; `OptionError`."""
     memory, swap, reservation = _memory(options)
     swappiness = options["memory_swappiness"]
     if not -1 <= swappiness <= 100:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from runtime.cgroups.limits import NO_LIMITS, Limits
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecuteOptions:
@@ -13,7 +15,8 @@ class ExecuteOptions:
 
     `secrets` are values by ID, `ssh` the paths of agents' sockets by ID. `no_cache_stages` names
     stages whose steps always run; `jobs` is how many commands may run at once. `network` is what
-    a RUN without `--network` gets. `ulimits` are (resource, soft, hard), `authorities`
+    a RUN without `--network` gets. `limits` hold for each RUN, whose cgroup is made in
+    `cgroup_parent`. `ulimits` are (resource, soft, hard), `authorities`
     certificates (PEM) that every RUN trusts. With `expect_cached`, a step that would have to run is
     an error.
     """
@@ -28,6 +31,8 @@ class ExecuteOptions:
     allow: frozenset[str] = frozenset()
     extra_hosts: tuple[tuple[str, str], ...] = ()
     shm_size: int | None = None
+    limits: Limits = NO_LIMITS
+    cgroup_parent: str | None = None
     ulimits: tuple[tuple[int, int, int], ...] = ()
     authorities: bytes | None = None
     expect_cached: bool = False

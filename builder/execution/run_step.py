@@ -23,6 +23,7 @@ from builder.execution.noise import is_noise
 from builder.execution.options import ExecuteOptions
 from builder.execution.owners import find_ids
 from builder.execution.run_mounts import Made, RunMounts
+from builder.execution.step_limits import StepLimits
 from builder.plan.steps import RunStep
 from builder.plan.variables import updated
 from builder.sources.inputs import Inputs, LayersOf
@@ -41,6 +42,7 @@ from runtime.sandbox.spec import MASKED_PATHS, READ_ONLY_PATHS, SandboxSpec, mer
 
 _HOSTNAME = "buildkitsandbox"
 """BuildKit's: builds that write their host's name somewhere give the same with both."""
+_OUT_OF_MEMORY = "a process of it was killed: it had no memory left; build with a larger --memory"
 _TAIL = 64 << 10
 _READ = 64 << 10
 
@@ -61,6 +63,7 @@ class RunRunner:
         layers_of: LayersOf,
         stopped: threading.Event,
     ) -> None:
+        self._limits = StepLimits(options.limits, options.cgroup_parent)
         self._leftovers = leftovers
         self._files = files
         self._store = store
@@ -160,9 +163,11 @@ class RunRunner:
             owners=self._store.owners,
         )
         spec = self._spec(step, root, upper, made.env)
-        status, output = self._command(spec, number, span)
+        with self._limits.around(spec) as limited:
+            status, output = self._command(limited.spec, number, span)
+            hint = _OUT_OF_MEMORY if limited.ran_out_of_memory else None
         if status != 0:
-            raise StepFailed(step.argv, status, span=span, output=output)
+            raise StepFailed(step.argv, status, span=span, output=output, hint=hint)
         drop = is_noise if self._options.drop_noise else keep_everything
         owners = self._owners(step, view)
         layer = pack_tree(upper, None, mtime=epoch, drop=drop, settle=True, owners=owners)

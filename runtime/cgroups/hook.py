@@ -46,8 +46,30 @@ class LimitsHook:
         controllers = [controller for controller, _, _ in writes]
         self._groups = Groups(find_layout(), path, controllers=controllers)
 
+    @property
+    def unified_cgroup(self) -> str | None:
+        """The group of version 2, if there is such a hierarchy."""
+        return self._groups.unified or None
+
+    @property
+    def cgroups(self) -> tuple[str, ...]:
+        """The groups of version 1, one of each hierarchy."""
+        return tuple(dict.fromkeys(self._groups.v1.values()))
+
+    @property
+    def oom_killed(self) -> bool:
+        """Whether a process in them was killed since there was no memory left for it."""
+        return self._groups.oom_kills() > 0
+
     def before_start(self, order: Order) -> None:
         """Make the groups with their limits, for the first process to begin in."""
+        live = self.make(every_device=order.all_devices)
+        order.live_devices = order.live_devices or live
+        order.unified_cgroup = os.fsencode(self.unified_cgroup) if self.unified_cgroup else None
+        order.cgroups = tuple(map(os.fsencode, self.cgroups))
+
+    def make(self, *, every_device: bool = False) -> bool:
+        """Make the groups with their limits; whether only certain devices work in them."""
         groups = self._groups
         try:
             groups.remove()
@@ -58,21 +80,20 @@ class LimitsHook:
         try:
             for controller, option, choices in self._writes:
                 self._limit(controller, option, choices)
-            if self._rules is not None and not order.all_devices:
-                # Only then: without a filter its root could make itself any disk.
-                order.live_devices = self._filter(self._rules)
+            if self._rules is None or every_device:
+                return False
+            # Only then: without a filter its root could make itself any disk.
+            return self._filter(self._rules)
         except BaseException:
             groups.remove()
             raise
-        order.unified_cgroup = os.fsencode(groups.unified) if groups.unified else None
-        order.cgroups = tuple(dict.fromkeys(map(os.fsencode, groups.v1.values())))
 
     def started(self, pid: int) -> None:
         """Nothing is to be done: it began in its groups."""
 
     def ended(self) -> dict[str, object]:
         """Whether it ran out of memory."""
-        return {"oom_killed": self._groups.oom_kills() > 0}
+        return {"oom_killed": self.oom_killed}
 
     def after_exit(self) -> None:
         """Remove the groups, with whatever process is still in them."""

@@ -65,7 +65,7 @@ def below(parent: Path) -> list[Path]:
 @pytest.mark.root
 def test_memory(containers: Containers, lamina: Lamina, parent: Path) -> None:
     limit = ("-m", "32m", "--cgroup-parent", str(parent))
-    direct = lamina("run", "--rm", *limit, "busybox", *HOG, status=137)
+    direct = lamina("run", "--rm", "--network", "none", *limit, "busybox", *HOG, status=137)
     assert OUT_OF_MEMORY in direct.stderr
     attached = lamina("run", "-i", "--rm", *limit, "-a", "stderr", "busybox", *HOG, status=137)
     assert OUT_OF_MEMORY in attached.stderr
@@ -94,7 +94,19 @@ def test_memory(containers: Containers, lamina: Lamina, parent: Path) -> None:
 def test_processes_and_processors(lamina: Lamina) -> None:
     need_groups()
     bomb = "bomb() { bomb | bomb & }; bomb; sleep 0.5; echo alive"
-    held = lamina("run", "--rm", "--pids-limit", "12", "busybox", "sh", "-c", bomb, status=None)
+    held = lamina(
+        "run",
+        "--network",
+        "none",
+        "--rm",
+        "--pids-limit",
+        "12",
+        "busybox",
+        "sh",
+        "-c",
+        bomb,
+        status=None,
+    )
     assert "Resource temporarily unavailable" in held.stderr
     spin = "timeout 1 sh -c 'while :; do :; done'; awk '/^cpu /' /proc/stat; times"
     script = f"{spin}"
@@ -172,7 +184,17 @@ def test_nothing_is_left_of_one_whose_monitor_was_killed(
 @pytest.mark.root
 def test_one_in_the_foreground_that_is_killed(lamina: Lamina, parent: Path) -> None:
     limit = ("-m", "64m", "--cgroup-parent", str(parent))
-    words = ("run", "--rm", *limit, "busybox", "sh", "-c", "echo up; sleep 600")
+    words = (
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        *limit,
+        "busybox",
+        "sh",
+        "-c",
+        "echo up; sleep 600",
+    )
     with lamina.start(*words) as command:
         assert command.stdout is not None
         assert command.stdout.readline() == "up\n"
@@ -280,3 +302,39 @@ def test_limits_that_cannot_be_had(lamina: Lamina) -> None:
 def test_limits_that_are_none(lamina: Lamina, options: str, message: str) -> None:
     refused = lamina("run", "--rm", *options.split(), "busybox", "true", status=2)
     assert message in refused.stderr
+
+
+@pytest.mark.root
+def test_steps_of_a_build(lamina: Lamina, tmp_path: Path, parent: Path) -> None:
+    """A step that takes all it can get fails alone, says why, and leaves nothing."""
+    files = {
+        "hog": f"FROM busybox\nRUN {' '.join(HOG)}\n",
+        "bomb": "FROM busybox\nRUN bomb() { bomb | bomb & }; bomb; sleep 0.5; cat /proc/*/stat\n",
+        "fine": "FROM busybox\nRUN nproc > /n; cat /proc/self/cgroup\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+
+    def build(name: str, *options: str, status: int | None = 0) -> str:
+        words = ("-f", str(tmp_path / name), "--cgroup-parent", str(parent), "--no-cache", *options)
+        return lamina.build(tmp_path, f"limits-{name}", *words, status=status).text
+
+    hog = build("hog", "-m", "32m", status=1)
+    assert "exit code: 137" in hog
+    assert "it had no memory left; build with a larger --memory" in hog
+    bomb = build("bomb", "--pids-limit", "12", status=None)
+    assert "can't fork: Resource temporarily unavailable" in bomb
+    fine = build("fine", "--cpuset-cpus", "0", "--cpus", "0.5", "--memory", "64m")
+    assert "0::/\n" in fine
+    assert lamina("run", "--rm", "limits-fine", "cat", "/n").stdout == "1\n"
+    assert not below(parent)
+
+
+def test_limits_of_steps_that_cannot_be_had(lamina: Lamina, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM busybox\nRUN true\n")
+    assert "the least that is allowed is 6m" in lamina.build(
+        tmp_path, "limits-none", "-m", "1m", status=2
+    ).text  # fmt: skip
+    if not owns_hierarchies() and find_layout().v1:
+        refused = lamina.build(tmp_path, "limits-none", "-m", "64m", status=1)
+        assert "cgroup version 1 lets only root limit anything" in refused.text

@@ -19,7 +19,7 @@ SPIN = "while :; do :; done"
 
 def test_stats_and_top(containers: Containers, lamina: Lamina) -> None:
     probes.need_tool("ps")
-    busy = containers.sh("busy", f"sleep 600 & {SPIN}")
+    busy = containers.sh("busy", f"sleep 600 & {SPIN}", "--network", "none")
     idle = containers.detached("idle", "sleep", "600")
     ended = containers.detached("ended", "true")
     containers.ended(ended)
@@ -68,7 +68,8 @@ def test_one_that_shares_the_machines_processes(containers: Containers, lamina: 
         probes.unmet("no cgroups here")
     name = containers.name("one")
     script = "sleep 600 & while :; do echo x; sleep 0.02; done"
-    words = ("run", "--rm", "--name", name, "--pid", "host", "busybox", "sh", "-c", script)
+    options = ("--rm", "--name", name, "--network", "none", "--pid", "host")
+    words = ("run", *options, "busybox", "sh", "-c", script)
     with lamina.start(*words) as command:
         assert command.stdout is not None
         assert command.stdout.readline() == "x\n"
