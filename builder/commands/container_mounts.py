@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import posixpath
 from collections.abc import Callable, Mapping
@@ -141,6 +140,8 @@ def _short_options(words: str, text: str) -> set[str]:
 
 
 def _mount(text: str) -> Mount | VolumeMount:
+    import csv
+
     members: dict[str, str] = {}
     repeated: list[tuple[str, str]] = []
     for field in next(csv.reader([text])):

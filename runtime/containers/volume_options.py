@@ -45,6 +45,7 @@ def place_of(options: Mapping[str, str]) -> Place:
     words = [word for word in options.get("o", "").split(",") if word]
     if kind == "tmpfs":
         wrong = [word for word in words if word.partition("=")[0] not in _TMPFS]
+        wrong += [word for word in words if word.startswith("mode=") and not _is_mode(word[5:])]
         if wrong:
             raise InvalidVolume(f"invalid option {wrong[0]!r} of a tmpfs", hint=", ".join(_TMPFS))
         return InMemory(tuple(words))
@@ -58,3 +59,7 @@ def place_of(options: Mapping[str, str]) -> Place:
         f"volumes of type {kind!r} are not supported",
         hint="mount it on the host, and give type=none,o=bind,device=PATH",
     )
+
+
+def _is_mode(text: str) -> bool:
+    return text != "" and len(text) < 6 and set(text) <= set("01234567")

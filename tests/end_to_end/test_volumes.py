@@ -158,6 +158,8 @@ def test_the_volume_commands(lamina: Lamina, volume: str, run_folder: Path) -> N
     assert document["Name"] == volume
     assert document["Labels"] == {"a": "b", "only": ""}
     assert Path(document["Mountpoint"]).is_dir()
+    for kind in ((), ("--type", "volume")):
+        assert json.loads(lamina("inspect", *kind, volume).stdout) == [document]
     form = ("--format", '{{.Name}} {{.Label "a"}} {{.Driver}}')
     assert f"{volume} b local\n" in lamina("volume", "ls", *form).stdout
     table = lamina("volume", "ls", "--filter", f"name={volume}").stdout.splitlines()
@@ -181,6 +183,18 @@ def test_the_volume_commands(lamina: Lamina, volume: str, run_folder: Path) -> N
     lamina("volume", "create", *options, volume)
     lamina("run", "--rm", "-v", f"{volume}:/d", "busybox", "touch", "/d/x")
     assert (there / "x").exists()
+
+
+def test_a_volume_in_memory(lamina: Lamina, volume: str) -> None:
+    options = ("-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=1m,uid=5,mode=700")
+    lamina("volume", "create", *options, volume)
+    script = "grep ' /d ' /proc/mounts; stat -c %u:%a /d; touch /d/x"
+    for _ in range(2):
+        shown = lamina("run", "--rm", "-v", f"{volume}:/d", "busybox", "sh", "-c", script).stdout
+        assert "size=1024k" in shown
+        assert shown.endswith("5:700\n")
+    other = ("-o", "type=tmpfs", "-o", "o=mode=x", volume)
+    assert "invalid option 'mode=x'" in lamina("volume", "create", *other, status=1).stderr
 
 
 def test_a_subpath_never_leads_out_of_its_volume(

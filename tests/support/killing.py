@@ -97,11 +97,12 @@ class Killing:
         found = self._id_of(name)
         volumes = self._anonymous(found) if found else []
         self.lamina("rm", "-f", "-v", name)
-        assert name not in self.lamina("ps", "-a", "--format", "{{.Names}}").stdout.split()
         assert not (self._folder / "names" / name).is_symlink()
         if found is not None:
             assert not (self._folder / found).exists()
-            assert not set(volumes) & set(self.lamina("volume", "ls", "-q").stdout.split())
+            assert [
+                each for each in volumes if (self.lamina.root / "volumes" / each).exists()
+            ] == []
             wait_for(lambda: not self.left_of(found))
 
     def finish(self) -> None:
