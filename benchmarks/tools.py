@@ -212,7 +212,15 @@ class Podman(Buildah):
     programs: tuple[str, ...] = ("podman",)
     verbs: frozenset[str] = frozenset({"build", "run", "detach", "unpack"})
     # Its own limits are beyond what a root without CAP_SYS_RESOURCE may set.
-    options: tuple[str, ...] = ("--network", "none", "--ulimit", "host")
+    options: tuple[str, ...] = (
+        "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096",
+    )  # fmt: skip
+
+    def command(self, *words: str | Path) -> list[str]:
+        first, *rest = Buildah.command(self, *words)
+        # crun 1.8 refuses hybrid control groups.
+        hybrid = Path("/sys/fs/cgroup/unified").is_dir() and shutil.which("runc", path=SEARCH_PATH)
+        return [first, *(["--runtime", "runc"] if hybrid else []), *rest]
 
     def unpack(self, layout: Path, folder: Path) -> None:
         stores: tuple[str | Path, ...] = ("--root", folder / "root")
