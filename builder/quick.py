@@ -92,3 +92,7 @@ def answer(root: str, arguments: Sequence[str]) -> int | None:
         from builder.commands.container_run import failed
 
         return failed(error)
+    except Exception as error:
+        from builder.commands.failures import report
+
+        return report(error)

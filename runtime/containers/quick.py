@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 import time
-
-from runtime.containers.starts import database_stamp, read_start, start_path
-from runtime.image.store.locks import LockFile
+from binascii import crc32
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
     from runtime.containers.starts import Pairs, Start
+    from runtime.image.store.locks import LockFile
+    from runtime.sandbox.server import SandboxServer
 
 _TOUCH_AFTER_SECONDS: Final = 60
 
@@ -41,35 +41,73 @@ def run(root: str, wanted: Wanted) -> int | None:
     """
     root = os.path.abspath(root)
     containers = f"{root}/containers"
-    start = read_start(containers, wanted.key)
-    if start is None or not start.holds(root) or not start.argv(wanted.command):
+    if not os.path.exists(start_path(containers, wanted.key)):
         return None
-    lock = LockFile(f"{root}/lock")
+    sandbox = None
+    if os.geteuid() == 0:
+        # It takes longest, and root stays who it is if nothing comes of it.
+        sandbox = _started()
     try:
+        with Held(root, wanted) as start:
+            if start is None:
+                return None
+            sandbox = sandbox or _started()
+            return _run(root, containers, start, wanted, sandbox)
+    finally:
+        if sandbox is not None:
+            sandbox.close()
+
+
+class Held:
+    """The start that is asked for, if there is one that holds; then its layers stay, too."""
+
+    def __init__(self, root: str, wanted: Wanted) -> None:
+        self._root = root
+        self._wanted = wanted
+        self._lock: LockFile | None = None
+
+    def __enter__(self) -> Start | None:
+        from runtime.containers.starts import database_stamp, read_start
+
+        start = read_start(f"{self._root}/containers", self._wanted.key)
+        if start is None or not start.holds(self._root) or not start.argv(self._wanted.command):
+            return None
+        from runtime.image.store.locks import LockFile
+
+        self._lock = LockFile(f"{self._root}/lock")
         for position in start.locks:
-            lock.share(position)
-        if start.database is None or start.database != database_stamp(root):
+            self._lock.share(position)
+        if start.database is None or start.database != database_stamp(self._root):
             from runtime.containers.confirming import confirm
 
-            if not confirm(root, start):
+            if not confirm(self._root, start):
                 return None
-        if not all(map(os.path.lexists, start.trees)):
-            return None
-        return _run(root, containers, start, wanted)
-    finally:
-        lock.close()
+        return start if all(map(os.path.lexists, start.trees)) else None
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
 
 
-def _run(root: str, containers: str, start: Start, wanted: Wanted) -> int:
+def start_path(containers: str, key: str) -> str:
+    """Where the start that was asked for so is remembered, if it is."""
+    data = key.encode("utf-8", "surrogateescape")
+    return f"{containers}/starts/{crc32(data):08x}{len(data):x}"
+
+
+def _started() -> SandboxServer:
     from runtime.sandbox.privilege import acquire
     from runtime.sandbox.server import SandboxServer
 
     acquire()
-    with SandboxServer() as sandbox:
-        # While the server comes up.
-        from runtime.containers.quick_made import run_made, sweep
+    return SandboxServer()
 
-        status = run_made(root, start, wanted, sandbox)
+
+def _run(root: str, containers: str, start: Start, wanted: Wanted, sandbox: SandboxServer) -> int:
+    from runtime.containers.quick_made import run_made, sweep
+
+    status = run_made(root, start, wanted, sandbox)
+    sandbox.close()
     _note_use(root, start_path(containers, start.key), start)
     sweep(root, containers)
     return status

@@ -121,12 +121,23 @@ def sweep(root: str, containers: str) -> None:
         path = f"{containers}/{name}"
         if _may_be_litter(path) and (fd := try_hold(path)) is not None:
             os.close(fd)
-            from runtime.containers.remove import sweep_containers
-            from runtime.image.store.store import open_store
-
-            with open_store(root) as store:
-                sweep_containers(store)
+            _sweep(root)
             return
+
+
+def _sweep(root: str) -> None:
+    from runtime.containers.remove import sweep_containers
+    from runtime.image.errors import ImageError
+    from runtime.image.layer.owners import owners_here
+    from runtime.image.store.store import open_store
+
+    try:
+        with open_store(root, owners_here()) as store:
+            sweep_containers(store)
+    except (ImageError, OSError):
+        # The command has ended, and its status is what is asked for. The litter stays where the
+        # next one finds it, who says what is wrong if it cannot go on.
+        return
 
 
 def _may_be_litter(path: str) -> bool:

@@ -17,6 +17,7 @@ import os
 import sys
 import time
 
+from runtime.containers.quick import start_path
 from runtime.monitor.identity import boot_id
 from runtime.network_files import hosts, resolv_conf
 
@@ -166,12 +167,6 @@ class Start:
         if kind == HOSTS:
             return _text(hosts(hostname, self.extra_hosts))
         return _text(resolv_conf(self.network) if kind == RESOLV_CONF else f"{hostname}\n")
-
-
-def start_path(containers: str, key: str) -> str:
-    """Where the start that was asked for so is remembered, if it is."""
-    data = _text(key)
-    return f"{containers}/starts/{binascii.crc32(data):08x}{len(data):x}"
 
 
 def read_start(containers: str, key: str) -> Start | None:

@@ -162,9 +162,10 @@ def test_its_description_is_the_same(private_lamina: Lamina) -> None:
         if event["Type"] == "container" and not event["Action"].startswith("exec"):
             actions.setdefault(event["Actor"]["ID"], []).append(event["Action"])
     first, second = actions.values()
-    assert first == second
-    assert second[:2] == ["create", "start"]
-    assert second[-2:] == ["die", "destroy"]
+    # Whether `kill` or the container's end is recorded first is a matter of luck.
+    assert sorted(first) == sorted(second)
+    own = [action for action in second if action not in ("kill", "rename")]
+    assert own == ["create", "start", "die", "destroy"]
 
 
 def test_a_name_that_stands_for_another_image_is_another_start(private_lamina: Lamina) -> None:
