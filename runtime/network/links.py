@@ -81,12 +81,15 @@ class Links:
         return found
 
     def add_address(self, index: int, address: bytes, length: int) -> None:
-        """Give an interface an address (4 or 16 bytes) in a network of that prefix length."""
+        """Have an interface have an address (4 or 16 bytes) in a network of that prefix length."""
         family = _family(address)
         flags = _NO_DUPLICATES if family == _socket.AF_INET6 else 0
         body = pack("=BBBBi", family, length, flags, 0, index)
         body += attribute(2, address) + attribute(1, address)
-        self._netlink.ask(_NEWADDR, CREATE | EXCLUSIVE, body)
+        try:
+            self._netlink.ask(_NEWADDR, CREATE | EXCLUSIVE, body)
+        except FileExistsError:
+            return
 
     def add_default_route(self, index: int, gateway: bytes) -> None:
         """Send what is for elsewhere to a gateway; nothing happens if it goes somewhere already."""

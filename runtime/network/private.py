@@ -18,6 +18,7 @@ from runtime.network.namespace import make_namespace
 from runtime.network.places import plan_endpoint
 from runtime.network.ports import HeldPorts
 from runtime.network.state import Locked, Record
+from runtime.network.tracking import forget_datagrams
 from runtime.network.wiring import connect, give_routes, route_localhost
 
 TYPE_CHECKING = False
@@ -119,6 +120,7 @@ class PrivateNetwork:
             give_routes(record, container["endpoints"], self._namespace)
             rules.apply(self._table, record)
             route_localhost(record, container)
+            forget_datagrams({port[2] for port in container["ports"] if port[0] == "udp"})
         except BaseException:
             sweep(record, self._table, besides=self._id)
             locked.save()

@@ -83,32 +83,32 @@ def give_routes(record: Record, endpoints: list[Fields], namespace_fd: int) -> N
 
 
 def _have_bridge(links: Links, definition: Fields) -> int:
+    """The index of a network's bridge, with all that belongs to it.
+
+    Whoever made it may have been killed in the middle, and others may have taken their rules
+    away meanwhile: so everything is seen to each time.
+    """
     bridge = definition["bridge"]
     try:
-        return _socket.if_nametoindex(bridge)
+        index = _socket.if_nametoindex(bridge)
     except OSError:
-        pass
-    for subnet in (definition["subnet4"], definition["subnet6"]):
-        _check_free(links, subnet, definition["name"])
-    index = links.add_bridge(bridge, definition["mac"], definition["mtu"])
-    try:
+        for subnet in (definition["subnet4"], definition["subnet6"]):
+            _check_free(links, subnet, definition["name"])
+        index = links.add_bridge(bridge, definition["mac"], definition["mtu"])
+    if definition["subnet6"]:
+        _set(f"/proc/sys/net/ipv6/conf/{bridge}/accept_dad", "0")
+        _set(f"/proc/sys/net/ipv6/conf/{bridge}/accept_ra", "0")
+    else:
+        _set(f"/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6", "1")
+    for gateway, subnet in (("gateway4", "subnet4"), ("gateway6", "subnet6")):
+        if definition[gateway]:
+            _, length = network(definition[subnet])
+            links.add_address(index, packed(definition[gateway]), length)
+    if not definition["internal"]:
+        _set(_FORWARDING, "1")
         if definition["subnet6"]:
-            _set(f"/proc/sys/net/ipv6/conf/{bridge}/accept_dad", "0")
-            _set(f"/proc/sys/net/ipv6/conf/{bridge}/accept_ra", "0")
-        else:
-            _set(f"/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6", "1")
-        for gateway, subnet in (("gateway4", "subnet4"), ("gateway6", "subnet6")):
-            if definition[gateway]:
-                _, length = network(definition[subnet])
-                links.add_address(index, packed(definition[gateway]), length)
-        if not definition["internal"]:
-            _set(_FORWARDING, "1")
-            if definition["subnet6"]:
-                _set(_FORWARDING_6, "1")
-        beside.accept(bridge)
-    except BaseException:
-        links.delete(bridge)
-        raise
+            _set(_FORWARDING_6, "1")
+    beside.accept(bridge)
     return index
 
 

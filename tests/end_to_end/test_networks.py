@@ -123,6 +123,35 @@ def test_datagrams_ranges_and_any_port(place: Place) -> None:
     assert "no public port '81/tcp'" in place.lamina("port", name, "81", status=1).stderr
 
 
+def test_who_sent_datagrams_before_gets_to_the_container(place: Place) -> None:
+    place.containers.sh("other", "sleep 600", "-p", "80")  # so that flows are remembered
+    words = ["socat", "-t1", "-", f"UDP4:{HOST}:7005,sourceport=5555"]
+
+    def ask() -> str:
+        return place.world.run(*words, check=False, say="again")
+
+    assert ask() == ""
+    name = place.containers.sh("one", "sleep 600", "-p", "7005:7005/udp")
+    with place.inside(name).answering("UDP4-LISTEN", 7005):
+        assert ask() == "again"
+
+
+def test_neighbours_by_way_of_the_host_where_bridges_ask_no_rules(place: Place) -> None:
+    """The way back is another one without br_netfilter, or where it is switched off."""
+    switch = "/proc/sys/net/bridge/bridge-nf-call-iptables"
+    there = place.machine.run("sh", "-c", f"cat {switch} || echo none").strip()
+    try:
+        if there != "none":
+            place.machine.run("sh", "-c", f"echo 0 > {switch}")
+        one = place.serving("one", "-p", "8088:80")
+        two = place.containers.sh("two", "sleep 600")
+        assert place.heard(two, HOST, 8088) == place.heard(one, HOST, 8088) == "one\n"
+        assert place.heard(two, place.address(one), 80) == "one\n"
+    finally:
+        if there != "none":
+            place.machine.run("sh", "-c", f"echo {there} > {switch}")
+
+
 def test_the_world_sees_the_host(place: Place) -> None:
     words = ["socat", "TCP4-LISTEN:9000,fork,reuseaddr", "SYSTEM:echo $SOCAT_PEERADDR"]
     script = f"until nc -w 2 {WORLD} 9000; do sleep 0.05; done; ip route"

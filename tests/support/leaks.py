@@ -56,6 +56,24 @@ def left_behind(run: Path) -> list[str]:
     left = [f"mount {point}" for point in mounts_below(run)]
     left += [f"process {pid}: {words}" for pid, words in processes_using(run).items()]
     left += [f"temporary file {path}" for path in sorted((run / "tmp").iterdir())]
+    return left + networks_of(run)
+
+
+def networks_of(run: Path) -> list[str]:
+    """Bridges and rules on this machine's network of stores in a folder."""
+    if os.geteuid() != 0:
+        return []
+    from runtime.network import nft
+    from runtime.network.definitions import table, tag
+    from runtime.network.links import Links
+
+    left = []
+    for networks in run.glob("*/networks"):
+        root = str(networks.parent)
+        with Links() as links:
+            left += [f"bridge {name}" for name in links.indexes(f"lm{tag(root)}").values()]
+        tables = {name for name, _, _ in nft.chains(nft.INET)}
+        left += [f"rules {name}" for name in tables & {table(root)}]
     return left
 
 

@@ -30,10 +30,10 @@ class Machine:
         """What goes before a command that is to run there."""
         return ["nsenter", f"--net=/proc/{self.pid}/ns/net", "--"]
 
-    def run(self, *words: str, check: bool = True, timeout: float = 20) -> str:
+    def run(self, *words: str, check: bool = True, timeout: float = 20, say: str = "") -> str:
         """What a command there writes to its standard output."""
         done = subprocess.run(
-            [*self.enter(), *words], capture_output=True, text=True, timeout=timeout
+            [*self.enter(), *words], input=say, capture_output=True, text=True, timeout=timeout
         )
         assert not check or done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
         return done.stdout
