@@ -31,6 +31,7 @@ _COMMANDS = {
     "context": "builder.commands.context",
     "cp": "builder.commands.container_copy",
     "create": "builder.commands.container_run",
+    "debug": "builder.commands.debug",
     "df": "builder.commands.df",
     "diff": "builder.commands.container_commit",
     "doctor": "builder.commands.doctor",

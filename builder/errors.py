@@ -56,6 +56,8 @@ class StepFailed(BuildError):
         self.argv = argv
         self.status = status
         self.output = output
+        self.kept: str | None = None
+        """The ID under which what the step has left is kept, if it is."""
 
 
 class NotCached(BuildError):

@@ -88,11 +88,12 @@ class StepCached:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFinished:
-    """A step ran; `diff_id` is its layer."""
+    """A step ran; `diff_id` is its layer. `source` says so if that is not what it made."""
 
     number: int
     seconds: float
     diff_id: DiffID
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,7 +73,10 @@ class PlainProgress:
                 return self._output(event)
             case StepFinished():
                 rest = self._rest(event.number)
-                return [*rest, f"#{event.number} DONE {event.seconds:.1f}s"]
+                word = (
+                    f"TAKEN from {event.source}" if event.source else f"DONE {event.seconds:.1f}s"
+                )
+                return [*rest, f"#{event.number} {word}"]
             case StepEnded():
                 word = "CANCELED" if event.cancelled else f"ERROR: {event.message}"
                 return [*self._rest(event.number), f"#{event.number} {word}"]

@@ -145,7 +145,12 @@ def _build(ctx: click.Context, began: int, request: BuildRequest) -> int:
         return 1
     except StepFailed as error:
         _failed_output(error, shown=not isinstance(progress, QuietProgress))
-        explain(error.message, text=source.text, span=error.span, hint=error.hint)
+        hint = error.hint or (_way_in(options) if error.kept else None)
+        explain(error.message, text=source.text, span=error.span, hint=hint)
+        if error.kept and options["on_fail"]:
+            from builder.commands.debug import open_shell
+
+            open_shell(root, error.kept)
         return 1
     except OptionError:
         raise
@@ -154,6 +159,15 @@ def _build(ctx: click.Context, began: int, request: BuildRequest) -> int:
         return 1
     _finish(built.result, options)
     return 0
+
+
+def _way_in(options: dict[str, Any]) -> str | None:
+    """How to see what a failed step has left."""
+    if options["on_fail"]:
+        return None
+    return (
+        "lamina debug opens a shell in what it has left; lamina build --resume goes on from there"
+    )
 
 
 def _explained(store: Store, emit: Emit, options: dict[str, Any]) -> AbstractContextManager[Emit]:
@@ -207,6 +221,7 @@ def _request(source: Source, options: dict[str, Any]) -> BuildRequest:
         execute=ExecuteOptions(
             use_cache=not options["no_cache"],
             expect_cached=options["expect_cached"],
+            resume=options["resume"],
             no_cache_stages=frozenset(
                 name for names in options["no_cache_filter"] for name in names.split(",") if name
             ),

@@ -31,6 +31,8 @@ def df_command(root: str, verbose: bool, form: str, as_json: bool) -> int:
 
     Sizes are those on the disk; what is shared counts once, for the first row that has it.
     """
+    from builder.execution.kept_steps import folder_of, kept_steps
+
     with opened_store(root) as store:
         containers = tuple(
             (container, measure(os.path.join(store.root, "containers", container.id)))
@@ -41,6 +43,7 @@ def df_command(root: str, verbose: bool, form: str, as_json: bool) -> int:
             containers=containers,
             volumes=tuple((each, measure(each.folder)) for each in list_volumes(store.root)),
             users=volume_users(store.root),
+            failed=tuple(measure(folder_of(store, step.id)) for step in kept_steps(store)),
         )
     if as_json:
         click.echo(json.dumps(_document(found, items=verbose), indent=2))

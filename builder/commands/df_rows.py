@@ -26,19 +26,20 @@ class Row:
 class Found:
     """A store's content, its containers and volumes, with what these take themselves.
 
-    `users` are the containers of each volume.
+    `users` are the containers of each volume; `failed` is what each failed step has left.
     """
 
     survey: Survey
     containers: tuple[tuple[Container, Amount], ...]
     volumes: tuple[tuple[Volume, Amount], ...] = ()
     users: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    failed: tuple[Amount, ...] = ()
 
     @property
     def amount(self) -> Amount:
         """All of it together."""
         own = total_of(amount for _, amount in (*self.containers, *self.volumes))
-        return self.survey.amount + own
+        return self.survey.amount + own + total_of(self.failed)
 
     def container_count(self, image: ImageUsage) -> int:
         return sum(container.description.image_id == image.id for container, _ in self.containers)
@@ -106,6 +107,7 @@ def rows(found: Found) -> list[Row]:
             amount=total_of(cache.amount for cache in survey.caches),
             reclaimable=total_of(cache.amount for cache in survey.caches),
         ),
+        *_failed_steps(found),
         Row(
             kind="Unreferenced",
             total=len(unused) + len(survey.unreferenced),
@@ -118,3 +120,19 @@ def rows(found: Found) -> list[Row]:
 
 def amount_of(layers: Iterable[LayerUsage]) -> Amount:
     return total_of(layer.amount for layer in layers)
+
+
+def _failed_steps(found: Found) -> list[Row]:
+    """What failed steps have left, where there is any."""
+    if not found.failed:
+        return []
+    amount = total_of(found.failed)
+    return [
+        Row(
+            kind="Failed Steps",
+            total=len(found.failed),
+            active=0,
+            amount=amount,
+            reclaimable=amount,
+        )
+    ]

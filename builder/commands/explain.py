@@ -55,7 +55,7 @@ def explain_command(
         if each is not None and each.startswith("-") and not each[1:].isdigit():
             raise OptionError(f"no such option: {each}")
     with opened_store(root) as store:
-        past = Past(store, _find(store, build))
+        past = Past(store, find_build(store, build))
         if step is not None:
             chosen = past.one(step)
             told = _detailed(past, chosen, verbose) if not as_json else []
@@ -109,7 +109,7 @@ class Past:
         return None
 
 
-def _find(store: Store, text: str | None) -> StoredBuild:
+def find_build(store: Store, text: str | None) -> StoredBuild:
     """The build that is meant; `OptionError` if there is none, or several."""
     back = 1 if text is None else int(text[1:]) if text.startswith("-") else 0
     if back:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from datetime import datetime
 from typing import Any
@@ -67,6 +68,10 @@ def prune_command(root: str, /, **options: Any) -> int:
         if removed:
             click.echo(f"{len(removed)} volumes took {size_text(taken)}")
     with opened_store(root) as store:
+        from builder.execution.kept_steps import sweep
+
+        if gone := sweep(store, most=sys.maxsize if unused else 0, seconds=unused):
+            click.echo(f"removed what {gone} failed step{'' if gone == 1 else 's'} had left")
         request = PruneRequest(
             everything=options["everything"],
             limit=limit,

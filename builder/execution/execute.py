@@ -22,6 +22,7 @@ from builder.errors import Cancelled, NotCached
 from builder.events import (
     BaseUsed,
     Emit,
+    Noticed,
     StepCached,
     StepEnded,
     StepFinished,
@@ -59,6 +60,8 @@ from runtime.rootfs import RootFiles
 from runtime.sandbox.server import SandboxServer
 
 _COMMENT = "lamina.dockerfile.v1"
+MENDED = "a tree mended by hand"
+"""The source of a layer that no command has made as it is."""
 
 Layers = tuple[DiffID, ...]
 
@@ -101,6 +104,7 @@ class Executor:
         self._results: dict[int, Future[ImageConfig]] = {s.index: Future() for s in plan.stages}
         self._places = places(plan)
         self._keys: list[str] = []
+        self._mended: set[tuple[int, int]] = set()
         self._run = RunRunner(
             store=store,
             sandbox=sandbox,
@@ -133,6 +137,8 @@ class Executor:
             failure = result.exception()
             if failure is not None and not isinstance(failure, Cancelled):
                 raise failure
+        if self._options.resume and not self._mended:
+            self._emit(Noticed(message="--resume: no step of this build had failed before"))
         return self._results[self._plan.target.index].result()
 
     def keys(self) -> tuple[str, ...]:
@@ -175,6 +181,8 @@ class Executor:
             diff_id = EMPTY_LAYER
             if not isinstance(planned.step, ConfigStep):
                 diff_id = self._step(stage, position, planned, made.diff_ids)
+            if (stage.index, position) in self._mended:
+                history = replace(history, comment=f"{_COMMENT} ({MENDED})")
             if diff_id == EMPTY_LAYER:
                 made = made.with_empty_layer(history)
             else:
@@ -270,7 +278,13 @@ class Executor:
             )
         else:
             seconds = time.monotonic() - began
-            self._emit(StepFinished(number=number, seconds=seconds, diff_id=result.diff_id))
+            self._emit(
+                StepFinished(
+                    number=number, seconds=seconds, diff_id=result.diff_id, source=result.source
+                )
+            )
+            if result.source == MENDED:
+                self._mended.add((stage.index, position))
         return result.diff_id
 
     def _found_early(
@@ -282,7 +296,7 @@ class Executor:
         return self._known(early) if self._early.needs_fetch(planned, layers) else None
 
     def _made(self, text: str, result: StepResult, early: Key | None = None) -> None:
-        if self._elsewhere is not None:
+        if self._elsewhere is not None and result.source != MENDED:
             keys = result.keys if early is None else (*result.keys, early)
             self._elsewhere.made(text, keys, result.diff_id)
 
@@ -340,6 +354,9 @@ class Executor:
             began = time.monotonic()
             diff_id = work.do()
             seconds = time.monotonic() - began
+            if work.key.digest in self._run.mended:
+                # Not what the step makes: nobody else may take it for that.
+                return StepResult(diff_id, cached=False, source=MENDED)
             for key in keys:
                 self._remember(key, diff_id, seconds)
             return StepResult(diff_id, cached=False, keys=tuple(keys))

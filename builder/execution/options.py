@@ -18,7 +18,8 @@ class ExecuteOptions:
     a RUN without `--network` gets. `limits` hold for each RUN, whose cgroup is made in
     `cgroup_parent`. `ulimits` are (resource, soft, hard), `authorities`
     certificates (PEM) that every RUN trusts. With `expect_cached`, a step that would have to run is
-    an error.
+    an error. With `resume`, a step that failed before has what it left then, mended since, for
+    its layer.
     """
 
     use_cache: bool = True
@@ -36,6 +37,7 @@ class ExecuteOptions:
     ulimits: tuple[tuple[int, int, int], ...] = ()
     authorities: bytes | None = None
     expect_cached: bool = False
+    resume: bool = False
 
     def uses_cache(self, stage: str) -> bool:
         """Whether results of earlier builds may stand for a stage's steps."""

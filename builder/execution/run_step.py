@@ -16,8 +16,18 @@ from typing import Literal
 from builder.cache.keys import identity, run_key
 from builder.cache.work import Work
 from builder.errors import Cancelled, PlanError, StepFailed
-from builder.events import Emit, StepOutput
+from builder.events import Emit, Noticed, StepOutput
 from builder.execution.authorities import trusted
+from builder.execution.kept_steps import (
+    KeptStep,
+    adopted,
+    describe,
+    find_kept,
+    keep,
+    kept_id,
+    with_mounts,
+    working_in,
+)
 from builder.execution.leftovers import Leftovers
 from builder.execution.noise import is_noise
 from builder.execution.options import ExecuteOptions
@@ -74,6 +84,8 @@ class RunRunner:
         self._layers_of = layers_of
         self._stopped = stopped
         self._jobs = threading.BoundedSemaphore(options.jobs)
+        self.mended: set[str] = set()
+        """The keys of steps whose layers somebody has mended by hand."""
         self._running: set[Process] = set()
         self._guard = threading.Lock()
 
@@ -110,7 +122,10 @@ class RunRunner:
             with self._jobs, ExitStack() as stack:
                 if self._stopped.is_set():
                     raise Cancelled
-                diff_id = self._run(step, layers, epoch, span, number, mounts, stack)
+                kept = find_kept(self._store, kept_id(key.digest)) if self._options.resume else None
+                if kept is not None:
+                    return self._adopted(kept, step, epoch, layers, key.digest, span)
+                diff_id = self._run(step, layers, epoch, span, number, mounts, stack, key.digest)
                 # Undone while the next step runs: removing what a step leaves behind takes as
                 # long as starting a container.
                 self._leftovers.undo(stack.pop_all())
@@ -142,6 +157,7 @@ class RunRunner:
         number: int,
         mounts: RunMounts,
         stack: ExitStack,
+        key: str,
     ) -> DiffID:
         workspace = stack.enter_context(self._store.workspace())
         upper = os.path.join(workspace, "upper")
@@ -163,16 +179,73 @@ class RunRunner:
             owners=self._store.owners,
         )
         spec = self._spec(step, root, upper, made.env)
-        with self._limits.around(spec) as limited:
-            status, output = self._command(limited.spec, number, span)
-            hint = _OUT_OF_MEMORY if limited.ran_out_of_memory else None
-        if status != 0:
-            raise StepFailed(step.argv, status, span=span, output=output, hint=hint)
+        try:
+            with self._limits.around(spec) as limited:
+                status, output = self._command(limited.spec, number, span)
+                hint = _OUT_OF_MEMORY if limited.ran_out_of_memory else None
+            if status != 0:
+                raise StepFailed(step.argv, status, span=span, output=output, hint=hint)
+        except StepFailed as error:
+            self._keep(step, layers, key, made, upper, workspace, error)
+            raise
+        return self._packed(step, view, upper, epoch)
+
+    def _packed(self, step: RunStep, view: View, upper: str, epoch: int) -> DiffID:
+        """A tree as the step's layer."""
         drop = is_noise if self._options.drop_noise else keep_everything
         owners = self._owners(step, view)
         layer = pack_tree(upper, None, mtime=epoch, drop=drop, settle=True, owners=owners)
         self._store.add_tree(layer, upper)
         return layer.diff_id
+
+    def _keep(
+        self,
+        step: RunStep,
+        layers: tuple[DiffID, ...],
+        key: str,
+        made: Made,
+        upper: str,
+        workspace: str,
+        error: StepFailed,
+    ) -> None:
+        """Keep what a step has left that failed, for who wants to see why."""
+        kept = describe(
+            step,
+            " ".join(("RUN", *step.argv)),
+            layers,
+            key,
+            host_network=self._network(step) == "host",
+            extra_hosts=self._options.extra_hosts,
+            shm_size=self._options.shm_size,
+        )
+        kept = with_mounts(self._store, kept, made.mounts, workspace)
+        keep(self._store, kept, upper, workspace)
+        error.kept = kept.id
+
+    def _adopted(
+        self,
+        kept: KeptStep,
+        step: RunStep,
+        epoch: int,
+        layers: tuple[DiffID, ...],
+        key: str,
+        span: Span,
+    ) -> DiffID:
+        """The tree of a failed step, mended by hand, as the step's layer."""
+        with working_in(self._store, kept) as upper:
+            diff_id = DiffID(kept.adopted) if kept.adopted is not None else None
+            if diff_id is None:
+                diff_id = self._packed(step, self._store.view(layers), upper, epoch)
+                adopted(self._store, kept, diff_id)
+        self.mended.add(key)
+        self._emit(
+            Noticed(
+                message=f"{kept.text}: its layer is a tree mended by hand, not what the command"
+                " makes: no other build will give this image",
+                span=span,
+            )
+        )
+        return diff_id
 
     def _owners(self, step: RunStep, view: View) -> Owners:
         """How the owners of what the step has made are known: whoever has one id cannot become

@@ -112,6 +112,7 @@ class Recorder:
             case StepFinished():
                 self._steps[event.number] |= {
                     "status": "ran", "seconds": event.seconds, "diff_id": event.diff_id,
+                    **({"source": event.source} if event.source else {}),
                 }  # fmt: skip
                 self._list(event.number)
             case StepEnded():

@@ -18,6 +18,7 @@ from runtime.image.store.faults import Fault, NotMended, fault
 from runtime.image.store.parts import Parts
 
 _CONTAINER: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_FAILED: Final = "failed-"
 _AGAIN: Final = "kept: build, pull or load it again, or remove it"
 
 
@@ -126,17 +127,25 @@ class ReferenceChecks:
         found = []
         for (value,) in self._database.rows("SELECT DISTINCT owner FROM leases ORDER BY owner"):
             owner = str(value)
-            if _CONTAINER.fullmatch(owner) and not os.path.isdir(
-                f"{self._paths.root}/containers/{owner}"
-            ):
+            if (what := self._missing_owner(owner)) is not None:
                 delete = self._deleting("DELETE FROM leases WHERE owner = ?", owner)
-                found.append(fault("lease", owner, "there is no such container", delete))
+                found.append(fault("lease", owner, f"there is no such {what}", delete))
                 continue
             rows = self._database.rows("SELECT diff_id FROM leases WHERE owner = ?", (owner,))
             for lost in self._lost.intersection(str(row[0]) for row in rows):
                 kept = self._mending(_not_mended("kept: remove the container"))
                 found.append(fault("lease", owner, f"its layer {lost} is lost", kept))
         return found
+
+    def _missing_owner(self, owner: str) -> str | None:
+        """What is not there any more that holds a lease; `None` if it is."""
+        root = self._paths.root
+        if _CONTAINER.fullmatch(owner):
+            return None if os.path.isdir(f"{root}/containers/{owner}") else "container"
+        step = owner.removeprefix(_FAILED)
+        if step != owner and not os.path.isdir(f"{root}/failed/{step}"):
+            return "failed step"
+        return None
 
     def _deleting(self, statement: str, value: Value) -> Callable[[], str] | None:
         def delete() -> str:

@@ -23,6 +23,7 @@ _OWN_NAMES: Final = frozenset(
     "work",
     "containers",
     "caches",
+    "failed",
     "partial",
     "volumes",
 }
