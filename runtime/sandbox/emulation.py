@@ -1,7 +1,8 @@
 """Which system calls root's programs make that a user with one id cannot, as a filter.
 
 Files cannot be given away and devices cannot be made: those calls wait for the supervisor
-(`runtime.sandbox.supervisor`), which records what was wanted. There is no other user to become:
+(`runtime.sandbox.supervisor`), which records what was wanted; so do those that ask for a file's
+owner in order to copy it. There is no other user to become:
 those calls do nothing and succeed, as charliecloud's and podman's rootless modes found that
 package managers need it. What the container has no capability for fails as ever.
 Only what is cheap is imported.
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from typing import Final
 
 _LOAD, _AND, _IF_EQUAL, _RETURN = 0x20, 0x54, 0x15, 0x06
-_ALLOW: Final = 0x7FFF0000
-_ASK: Final = 0x7FC00000
-_SUCCEED: Final = 0x00050000
+ALLOW: Final = 0x7FFF0000
+ASK: Final = 0x7FC00000
+SUCCEED: Final = 0x00050000
 _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
 
 # AUDIT_ARCH_* of linux/audit.h, and the column in the table.
@@ -41,7 +42,18 @@ lchown       94  198    -  198   16  198
 fchownat    260  298   54  325  289  291
 mknod       133   14    -   14   14   14
 mknodat     259  297   33  324  288  290
+fstat         5    -   80    -  108  108
+lstat         6    -    -    -  107  107
+newfstatat  262    -   79    -  291  293
+statx       332    -  291    -  383  379
 """
+OWNER_AT: Final = 24 if os.uname().machine in ("aarch64", "riscv64") else 28
+"""Where in this machine's `struct stat` uid and gid are, 32 bits each."""
+_FLAGS_ARGUMENT: Final = {"newfstatat": 3, "statx": 2}
+_OF_A_COPY: Final = 0x1100
+"""AT_SYMLINK_NOFOLLOW and AT_EMPTY_PATH: what a program asks with that copies a file, or shows it.
+Without them it asks whether something is there, a hundred times as often as anything else, or
+whether it is its own, and then it should be told so."""
 _SUCCEEDING: Final = """
 setuid      105  213  146  213   23  213
 setgid      106  214  144  214   46  214
@@ -60,7 +72,7 @@ _NEEDS: Final = {
     "setgid": 1 << 6, "setregid": 1 << 6, "setresgid": 1 << 6, "setfsgid": 1 << 6,
     "setgroups": 1 << 6,
 }  # fmt: skip
-"""The capability that lets root make each call: CAP_CHOWN, CAP_MKNOD, CAP_SETUID, CAP_SETGID."""
+"""CAP_CHOWN, CAP_MKNOD, CAP_SETUID, CAP_SETGID: what lets root make a call, if it takes one."""
 _MODE_ARGUMENT: Final = {"mknod": 1, "mknodat": 2}
 _KIND, _CHARACTER, _BLOCK = 0o170000, 0o020000, 0o060000
 
@@ -77,13 +89,14 @@ def asked_calls() -> dict[tuple[int, int], str]:
     return calls
 
 
-def emulation_filter(capabilities: int) -> bytes:
-    """The filter, as seccomp(2) takes it, for a process with these capabilities."""
+def emulation_filter(capabilities: int, machine: str | None = None) -> bytes:
+    """The filter, as seccomp(2) takes it, for a process with these capabilities; on this machine,
+    unless another is named."""
     code: list[_Instruction] = [(_LOAD, 0, 0, _ARCHITECTURE_AT)]
-    for audit, column in _ARCHITECTURES.get(os.uname().machine, ()):
+    for audit, column in _ARCHITECTURES.get(machine or os.uname().machine, ()):
         section = _section(column, capabilities)
         code += [(_IF_EQUAL, 0, len(section), audit), *section]
-    code.append((_RETURN, 0, 0, _ALLOW))
+    code.append((_RETURN, 0, 0, ALLOW))
     return b"".join(
         operation.to_bytes(2, sys.byteorder)
         + bytes((if_true, if_false))
@@ -96,16 +109,26 @@ def _section(column: int, capabilities: int) -> list[_Instruction]:
     """The part for one architecture. Its jumps are short: it has fewer than 255 instructions."""
     code: list[_Instruction] = [(_LOAD, 0, 0, _NUMBER_AT)]
     for name, number in _numbers(_SUCCEEDING, column):
-        if not capabilities & _NEEDS[name]:
+        if not _is_allowed(name, capabilities):
             continue
-        code += [(_IF_EQUAL, 0, 1, number), (_RETURN, 0, 0, _SUCCEED)]
+        code += [(_IF_EQUAL, 0, 1, number), (_RETURN, 0, 0, SUCCEED)]
     for name, number in _numbers(_ASKED, column):
-        if not capabilities & _NEEDS[name]:
-            continue
-        if name not in _MODE_ARGUMENT:
-            code += [(_IF_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ASK)]
+        if not _is_allowed(name, capabilities):
             continue
         half = 4 if sys.byteorder == "big" else 0
+        if name in _FLAGS_ARGUMENT:
+            code += [
+                (_IF_EQUAL, 0, 5, number),
+                (_LOAD, 0, 0, _ARGUMENTS_AT + 8 * _FLAGS_ARGUMENT[name] + half),
+                (_AND, 0, 0, _OF_A_COPY),
+                (_IF_EQUAL, 1, 0, 0),
+                (_RETURN, 0, 0, ASK),
+                (_RETURN, 0, 0, ALLOW),
+            ]
+            continue
+        if name not in _MODE_ARGUMENT:
+            code += [(_IF_EQUAL, 0, 1, number), (_RETURN, 0, 0, ASK)]
+            continue
         mode_at = _ARGUMENTS_AT + 8 * _MODE_ARGUMENT[name] + half
         code += [
             (_IF_EQUAL, 0, 6, number),
@@ -113,10 +136,16 @@ def _section(column: int, capabilities: int) -> list[_Instruction]:
             (_AND, 0, 0, _KIND),
             (_IF_EQUAL, 1, 0, _CHARACTER),
             (_IF_EQUAL, 0, 1, _BLOCK),
-            (_RETURN, 0, 0, _ASK),
-            (_RETURN, 0, 0, _ALLOW),
+            (_RETURN, 0, 0, ASK),
+            (_RETURN, 0, 0, ALLOW),
         ]
-    return [*code, (_RETURN, 0, 0, _ALLOW)]
+    return [*code, (_RETURN, 0, 0, ALLOW)]
+
+
+def _is_allowed(name: str, capabilities: int) -> bool:
+    """Whether root could make the call, with these capabilities."""
+    needed = _NEEDS.get(name)
+    return needed is None or bool(capabilities & needed)
 
 
 def _numbers(table: str, column: int) -> list[tuple[str, int]]:

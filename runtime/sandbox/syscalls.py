@@ -92,6 +92,12 @@ _PIVOT_ROOT, _SECCOMP = {
     "s390x": (217, 348),
 }.get(os.uname().machine, (41, 277))
 
+_NEWFSTATAT, _STATX, _STAT_SIZE = {
+    "x86_64": (262, 332, 144),
+    "ppc64le": (291, 383, 144),
+    "s390x": (293, 379, 144),
+}.get(os.uname().machine, (79, 291, 128))
+
 
 def _check(result: Any, function: Any, arguments: tuple[Any, ...]) -> Any:
     if result < 0:
@@ -301,6 +307,31 @@ def openat2(dir_fd: int, path: Path, flags: int, *, mode: int = 0, resolve: int 
         )
     except OSError as error:
         raise _naming(error, path) from None
+
+
+STATX_UID_AT: Final = 20
+"""Where in a `struct statx` uid and gid are, 32 bits each."""
+_STATX_SIZE: Final = 256
+
+
+def fstat(fd: int) -> bytearray:
+    """`struct stat` as this machine's newfstatat(2) has it; the descriptor may be O_PATH."""
+    status = (ctypes.c_uint32 * (_STAT_SIZE // 4))()
+    _syscall(
+        _long(_NEWFSTATAT), _long(fd), ctypes.c_char_p(b""), ctypes.byref(status),
+        _long(AT_EMPTY_PATH),
+    )  # fmt: skip
+    return bytearray(status)
+
+
+def statx(fd: int, flags: int, mask: int) -> bytearray:
+    """`struct statx` of a descriptor; `flags` with AT_EMPTY_PATH."""
+    status = (ctypes.c_uint32 * (_STATX_SIZE // 4))()
+    _syscall(
+        _long(_STATX), _long(fd), ctypes.c_char_p(b""), _long(flags), ctypes.c_uint(mask),
+        ctypes.byref(status),
+    )  # fmt: skip
+    return bytearray(status)
 
 
 # ---- mounts

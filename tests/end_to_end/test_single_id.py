@@ -26,13 +26,14 @@ pytestmark = [pytest.mark.namespaces, pytest.mark.single_id]
 DOCKERFILE = """\
 FROM busybox
 RUN set -e; touch /a /b /c; chown 33:33 /a; ln -s a /l; chown -h 7:8 /l; \\
-    mkdir -p /d/e/f; chown 100:5 /d; chown -R 12:13 /d/e; mkfifo /f; chown 9:9 /f; \\
+    mkdir -p /d/e/f; chown 100 /d; chown :5 /d; chown -R 12:13 /d/e; mkfifo /f; chown 9:9 /f; \\
     chmod 4755 /b; chown 1:1 /b; chmod 6755 /c; chown 2:2 /c; chmod 4711 /c; \\
     cp /a /i; chown 5:60 /i; chmod 0640 /i; ln /a /hard; chown 44:45 /hard; \\
     cd /d && chown 3:4 ../d/e/f; ln -s ../../d/e e/up; chown 65534:65533 e/up/f/..; \\
     mkdir /g; chown 0:8 /g; chmod 2755 /g; touch /g/x; mkdir /g/y; touch /g/z; chown 0:0 /g/z; \\
     chroot /d chown 77:78 . 2>/dev/null || true; chown 6 /dev/stdout
-RUN set -e; mv /l /l2; chown -h 90:91 /l2; rm /f; chown 65534:65534 /bin/su; chown 0:0 /i
+RUN set -e; mv /l /l2; mv /d/e /d/moved; mv /d/moved /d/e; \\
+    chown -h 90:91 /l2; rm /f; chown 65534:65534 /bin/su; chown 0:0 /i
 RUN mv /l2 /l3; chmod 600 /hard; echo more >> /a; mkdir /made; chown 5:5 /made; touch /made/x
 COPY --chown=11:12 src /copied
 COPY --chown=21:22 --link src /linked
