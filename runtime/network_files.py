@@ -42,9 +42,7 @@ def resolv_conf(
     """
     text = _read(path)
     if network != "host":
-        if _nameservers(text) == [_STUB]:
-            text = _read(real) or text
-        text = _lines(line for line in text.splitlines() if not _is_local(line))
+        text = _reachable(text, real)
     if names is None:
         return text
     replaced = {
@@ -57,6 +55,24 @@ def resolv_conf(
     if names.search == (".",):  # docker's word for none at all
         replaced["search"] = []
     return _lines((*kept, *(line for lines in replaced.values() for line in lines)))
+
+
+def name_servers(path: str = _RESOLV_CONF) -> tuple[str, ...]:
+    """Whom the host asks for names."""
+    return tuple(_nameservers(_read(path)))
+
+
+def reachable_servers(
+    path: str = _RESOLV_CONF, real: str = _SYSTEMD_RESOLV_CONF
+) -> tuple[str, ...]:
+    """Whom containers with a network of their own can ask as the host does."""
+    return tuple(_nameservers(_reachable(_read(path), real)))
+
+
+def _reachable(text: str, real: str) -> str:
+    if _nameservers(text) == [_STUB]:
+        text = _read(real) or text
+    return _lines(line for line in text.splitlines() if not _is_local(line))
 
 
 def _lines(kept: Iterable[str]) -> str:

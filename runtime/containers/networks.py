@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import marshal
 import os
 import re
@@ -12,20 +13,24 @@ from typing import Any, Final
 from runtime.containers.folder import find_container
 from runtime.containers.record import Container
 from runtime.containers.spec import ContainerSpec
-from runtime.errors import InvalidContainer, NotRunning
+from runtime.errors import InvalidContainer, NotRunning, SandboxUnavailable
 from runtime.monitor import files
-from runtime.network import definitions
+from runtime.network import definitions, resolver, rootless
 from runtime.network.model import (
     DEFAULT_NETWORK,
     HOST_GATEWAY,
     Endpoint,
+    Names,
     NetworkSpec,
     OtherContainer,
     Port,
     PrivateNetworks,
 )
+from runtime.network.namespace import owns_network
 from runtime.network.private import WANTED, release
 from runtime.network.state import place, read
+from runtime.network.user_mode import GATEWAY, find_programs
+from runtime.network_files import name_servers, reachable_servers
 from runtime.sandbox.spec import BindMount, Mount
 
 _LOCALHOST: Final = "127.0.0.1"
@@ -76,8 +81,46 @@ def write_wanted(root: str, container: Container, mounts: Sequence[Mount]) -> No
             for port in published(spec.network)
         ],
         "hosts": _hosts(container, mounts),
+        "resolves": resolves(spec.network),
+        "servers": spec.network.names.servers or name_servers(),
     }
     files.write_file(os.path.join(container.folder, WANTED), marshal.dumps(document, 4))
+
+
+def network_hook(spec: NetworkSpec) -> tuple[str, bytes]:
+    """The hook that gives a container its private networks here: root's, or a plain user's."""
+    if owns_network():
+        return "runtime.network.private", b""
+    if spec.networks != (DEFAULT_NETWORK,):
+        raise SandboxUnavailable(
+            f"--network {spec.label}",
+            "only root can have networks that containers share",
+            "--network container:NAME lets containers share one's network",
+        )
+    return "runtime.network.rootless", marshal.dumps(find_programs(os.environ.get("PATH", "")), 4)
+
+
+def resolves(spec: NetworkSpec) -> bool:
+    """Whether a container asks its monitor for names.
+
+    As with docker on networks of one's own; and where it could not reach the host's servers.
+    """
+    match spec.mode:
+        case PrivateNetworks(endpoints):
+            own = any(endpoint.network != DEFAULT_NETWORK for endpoint in endpoints)
+            return own or not (spec.names.servers or reachable_servers())
+        case _:
+            return False
+
+
+def names_of(spec: NetworkSpec) -> Names:
+    """What a container's resolv.conf says."""
+    if not resolves(spec):
+        return spec.names
+    options = spec.names.options
+    if not any(option.startswith("ndots:") for option in options):
+        options = (*options, "ndots:0")
+    return replace(spec.names, servers=(resolver.ADDRESS,), options=options)
 
 
 def wanted_endpoint(root: str, endpoint: Endpoint) -> Wired:
@@ -108,7 +151,9 @@ def extra_hosts(root: str, spec: ContainerSpec) -> tuple[tuple[str, str], ...]:
     """What the caller wants in /etc/hosts; `host-gateway` is the host as the container sees it."""
     gateway = _LOCALHOST
     mode = spec.network.mode
-    if isinstance(mode, PrivateNetworks):
+    if isinstance(mode, PrivateNetworks) and not owns_network():
+        gateway = _own_address()
+    elif isinstance(mode, PrivateNetworks):
         subnets = _defined(root, mode.endpoints[0].network).subnets
         gateway = subnets.gateway4 or subnets.gateway6 or _LOCALHOST
     return tuple(
@@ -145,8 +190,12 @@ def shared_files(root: str, spec: ContainerSpec) -> tuple[BindMount, ...]:
 def forget(root: str, container_id: str) -> None:
     """Take back what a container that does not run any more has of networks."""
     folder = definitions.networks_folder(root)
-    if os.path.isdir(place(folder)) and container_id in read(folder).containers:
+    if not os.path.isdir(place(folder)) or container_id not in read(folder).containers:
+        return
+    if owns_network():
         release(folder, definitions.table(root), container_id)
+    else:
+        rootless.release(folder, container_id)
 
 
 def wired_now(root: str) -> dict[str, Wired]:
@@ -159,6 +208,21 @@ def wired_now(root: str) -> dict[str, Wired]:
         for endpoint in container["endpoints"]:
             endpoint["definition"] = record.networks[endpoint["network"]]
     return record.containers
+
+
+def _own_address() -> str:
+    """The address that this machine has where it leads to the world; nothing is sent there.
+
+    A plain user's container reaches it by that.
+    """
+    socket = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+    try:
+        socket.connect(("192.0.2.1", 9))
+        return str(socket.getsockname()[0])
+    except OSError:
+        return GATEWAY
+    finally:
+        socket.close()
 
 
 def _defined(root: str, name: str) -> definitions.Network:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from runtime.containers.devices import device_mounts
 from runtime.containers.folder import containers_directory, find_container, new_folder
 from runtime.containers.names import check_name, locked_names
-from runtime.containers.networks import checked, extra_hosts, shared_files
+from runtime.containers.networks import checked, extra_hosts, names_of, shared_files
 from runtime.containers.record import Container, Description, State, write_description, write_state
 from runtime.containers.remove import discard_held, event_attributes
 from runtime.containers.security import confined, with_joined
@@ -121,7 +121,7 @@ def sandbox_of(
         extra_hosts=extra_hosts(store.root, spec),
         has_addresses=isinstance(spec.network.mode, PrivateNetworks),
         domainname=spec.network.domainname,
-        names=spec.network.names,
+        names=names_of(spec.network),
         hostname_file=True,
         read_only_files=spec.read_only,
         owners=store.owners,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from runtime.containers.folder import container_folder
 from runtime.containers.limiting import limits_hooks
-from runtime.containers.networks import write_wanted
+from runtime.containers.networks import network_hook, write_wanted
 from runtime.containers.record import Container
 from runtime.containers.spec import ContainerSpec
 from runtime.network.model import (
@@ -28,8 +28,7 @@ Hooks = tuple[tuple[str, bytes], ...]
 
 def default_mode() -> NetworkMode:
     """The network of a container whose caller does not say."""
-    # Root of a namespace with one id is no root of the host's networks.
-    return PrivateNetworks() if os.geteuid() == 0 and not has_one_id() else NoNetwork()
+    return PrivateNetworks()
 
 
 def needs_monitor(spec: ContainerSpec) -> bool:
@@ -51,7 +50,7 @@ def hooks_of(root: str, container: Container, mounts: Sequence[Mount]) -> Hooks:
             return (("runtime.network.shared", folder), *hooks)
         case PrivateNetworks():
             write_wanted(root, container, mounts)
-            return (("runtime.network.private", b""), *hooks)
+            return (network_hook(container.spec.network), *hooks)
 
 
 def sandbox_network(spec: ContainerSpec) -> SandboxNetwork:

@@ -122,7 +122,8 @@ class Monitor:
                 for hook in self._hooks:
                     hook.before_start(order)
             except ContainerError as error:
-                raise Refused("prepare", 0, error.message) from error
+                text = f"{error.message}\n{error.hint}" if error.hint else error.message
+                raise Refused("prepare", 0, text) from error
             pid, pidfd, terminal = self._clone(order, streams)
         except BaseException:
             streams.close()

@@ -8,7 +8,7 @@ import os
 import select
 import time
 
-from runtime.errors import SetupFailed
+from runtime.errors import NetworkError
 from runtime.monitor.identity import send_signal
 from runtime.monitor.loop import READ
 from runtime.sandbox import syscalls
@@ -54,7 +54,7 @@ class Helper:
     def wait_for(self, ready_fd: int) -> None:
         """Return when it has written something to what `ready_fd` reads.
 
-        `SetupFailed` with what it said if it ends instead, or does nothing for long.
+        `NetworkError` with what it said if it ends instead, or does nothing for long.
         """
         poll = select.poll()
         for fd in (ready_fd, self._pidfd, self._output):
@@ -71,12 +71,12 @@ class Helper:
                 raise self.failed("it has ended")
         raise self.failed("it does not answer")
 
-    def failed(self, what: str) -> SetupFailed:
+    def failed(self, what: str) -> NetworkError:
         """The error that it could not do its work, with what it said of that."""
         lines = self._said.decode(errors="replace").splitlines()
         # pasta's own trouble with a machine that has no system log.
         said = ". ".join(line.strip() for line in lines if not line.endswith("to syslog"))
-        return SetupFailed(f"connect the network by {self._name}", 0, said or what)
+        return NetworkError(f"cannot connect the network: {self._name}: {said or what}")
 
     def attend(self, loop: Loop) -> None:
         """Hear what it says, so that it never waits for us to do so."""

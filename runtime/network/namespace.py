@@ -7,6 +7,7 @@ child, which hands them over. For processes without threads only.
 from __future__ import annotations
 
 import _socket
+import fcntl
 import marshal
 import os
 import sys
@@ -24,6 +25,7 @@ else:
     import _signal
 
 _MOST_FDS = 64
+_NS_GET_USERNS = 0xB701
 
 
 def make_namespace() -> int:
@@ -34,6 +36,24 @@ def make_namespace() -> int:
         return [os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)]
 
     return _apart(work, "make a network namespace", syscalls.CLONE_NEWNET)[0]
+
+
+def owns_network() -> bool:
+    """Whether this process's network is its user namespace's own: root's, or one of ours.
+
+    A plain user's is the machine's, in which root of a user namespace has no rights.
+    """
+    fd = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        owner = fcntl.ioctl(fd, _NS_GET_USERNS)
+    except PermissionError:
+        return False  # The owner is further out than we may know.
+    finally:
+        os.close(fd)
+    try:
+        return os.fstat(owner).st_ino == os.stat("/proc/self/ns/user").st_ino
+    finally:
+        os.close(owner)
 
 
 def inside(namespace_fd: int, work: Callable[[], Sequence[int]], stage: str) -> list[int]:

@@ -53,7 +53,7 @@ class HeldPorts:
             except OSError as error:
                 if number == 0 and error.errno == errno.EADDRINUSE:
                     continue  # free for one address, but not for the other
-                raise _refused(protocol, address, number, error) from error
+                raise refused(protocol, address, number, error) from error
             self._sockets += sockets
             return protocol, address, number or int(sockets[0].getsockname()[1]), port
         raise NetworkError(f"no free {protocol} port was found on the host")
@@ -104,7 +104,8 @@ def _bind(protocol: str, address: str, number: int, *, reuse: bool) -> _socket.s
     return socket
 
 
-def _refused(protocol: str, address: str, number: int, error: OSError) -> NetworkError:
+def refused(protocol: str, address: str, number: int, error: OSError) -> NetworkError:
+    """Why a port of the host's cannot be had."""
     place = f"[{address}]" if ":" in address else address or _ANY[0]
     text = f"cannot publish port {place}:{number}/{protocol}"
     match error.errno:
@@ -116,6 +117,12 @@ def _refused(protocol: str, address: str, number: int, error: OSError) -> Networ
         case errno.EADDRNOTAVAIL:
             return NetworkError(
                 f"{text}: the host has no such address", hint="ip address shows those it has"
+            )
+        case errno.EACCES:
+            return NetworkError(
+                f"{text}: only root may have it",
+                hint="take a port from 1024 on; or as root: sysctl -w"
+                f" net.ipv4.ip_unprivileged_port_start={number}",
             )
         case _:
             return NetworkError(f"{text}: {(error.strerror or '').lower()}")

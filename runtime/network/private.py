@@ -15,9 +15,10 @@ from runtime.monitor.identity import identify
 from runtime.network import beside, rules
 from runtime.network.links import Links
 from runtime.network.namespace import make_namespace
+from runtime.network.naming import NameService
 from runtime.network.places import plan_endpoint
 from runtime.network.ports import HeldPorts
-from runtime.network.state import Locked, Record
+from runtime.network.state import Locked, Record, names_file
 from runtime.network.tracking import forget_datagrams
 from runtime.network.wiring import connect, give_routes, route_localhost
 
@@ -39,21 +40,27 @@ WANTED = "network"
     endpoints   dictionaries: network (a definition, see `definitions.wired`), aliases, and ipv4,
                 ipv6, mac, or `None`
     ports       protocol, host's address, host's port, container's port
+    resolves    whether there is a name server at 127.0.0.11, which knows the containers of
+                networks other than the default one, and asks `servers` for the rest
     hosts       path and text of its /etc/hosts, and the names that come after its own addresses
 """
+DEFAULT = "bridge"
+"""The network on which nobody has a name, as with docker."""
 _NO_PRIVILEGE = "making interfaces and rules needs CAP_NET_ADMIN and a kernel with nf_tables"
 
 
-def open_hook(_data: bytes, container_id: str, _loop: Loop) -> PrivateNetwork:
+def open_hook(_data: bytes, container_id: str, loop: Loop) -> PrivateNetwork:
     """The hook of a container."""
-    return PrivateNetwork(container_id)
+    return PrivateNetwork(container_id, loop)
 
 
 class PrivateNetwork:
     """The networks of one container, as long as its monitor lives."""
 
-    def __init__(self, container_id: str) -> None:
+    def __init__(self, container_id: str, loop: Loop) -> None:
         self._id = container_id
+        self._loop = loop
+        self._names: NameService | None = None
         self._namespace = -1
         self._ports = HeldPorts()
         self._last: dict[str, Fields] = {}
@@ -68,10 +75,12 @@ class PrivateNetwork:
             self._namespace = make_namespace()
             with Locked(self._folder) as locked:
                 container = self._attach(locked, wanted)
+            if wanted["resolves"]:
+                self._names = self._serve_names(wanted, container)
         except OSError as error:
             raise _explained(error) from error
         order.network, order.network_fd = "joined", self._namespace
-        _write_hosts(wanted["hosts"], container)
+        write_hosts(wanted["hosts"], container)
 
     def started(self, pid: int) -> None:
         """Nothing is left to be done."""
@@ -82,12 +91,26 @@ class PrivateNetwork:
 
     def after_exit(self) -> None:
         """Take it all back."""
+        if self._names is not None:
+            self._names.close()
+            self._names = None
         if self._folder:
             release(self._folder, self._table, self._id)
         self._ports.close()
         if self._namespace >= 0:
             os.close(self._namespace)
             self._namespace = -1
+
+    def _serve_names(self, wanted: Fields, container: Fields) -> NameService:
+        places = [place["network"] for place in wanted["endpoints"]]
+        files = [
+            (place["name"], names_file(self._folder, place["id"]))
+            for place in places
+            if place["name"] != DEFAULT
+        ]
+        leads_out = not all(place["internal"] for place in places)
+        servers = wanted["servers"] if leads_out else ()
+        return NameService(self._loop, self._namespace, files, servers)
 
     def _attach(self, locked: Locked, wanted: Fields) -> Fields:
         record = locked.record
@@ -174,7 +197,8 @@ def _check_families(ports: list[tuple[str, str, int, int]], place: Fields) -> No
             raise NetworkError(f"cannot publish port [{address}]:{number}/{protocol}: {why}")
 
 
-def _write_hosts(wanted: tuple[str, str, str] | None, container: Fields) -> None:
+def write_hosts(wanted: tuple[str, str, str] | None, container: Fields) -> None:
+    """Have a container's /etc/hosts name its own addresses."""
     if wanted is None:
         return
     path, text, names = wanted

@@ -11,10 +11,11 @@ import errno
 import os
 import time
 
-from runtime.errors import SetupFailed
+from runtime.errors import NetworkError
 from runtime.monitor.identity import send_signal
 from runtime.monitor.loop import READ, WRITE, Loop
 from runtime.network.helper import die_with
+from runtime.network.ports import refused
 from runtime.sandbox import syscalls
 
 TYPE_CHECKING = False
@@ -40,7 +41,7 @@ _IPV6_RECVPKTINFO, _IPV6_PKTINFO, _IP_PKTINFO = 49, 50, 8
 
 
 class Relay:
-    """Passes on what comes to `ports` to `address` in a network namespace. `SetupFailed`."""
+    """Passes on what comes to `ports` to `address` in a network namespace. `NetworkError`."""
 
     def __init__(self, ports: Sequence[PublishedPort], namespace_fd: int, address: str) -> None:
         listeners: list[tuple[_socket.socket, int]] = []
@@ -52,7 +53,7 @@ class Relay:
             if pid == 0:
                 _serve(listeners, namespace_fd, address, parent=me)
         except OSError as error:
-            raise SetupFailed("publish ports", error.errno or 0, str(error.strerror)) from error
+            raise NetworkError(f"cannot publish ports: {(error.strerror or '').lower()}") from error
         finally:
             for socket, _ in listeners:
                 socket.close()
@@ -65,7 +66,7 @@ class Relay:
 
 
 def listen(port: PublishedPort) -> list[_socket.socket]:
-    """Sockets at a port of this process's network; `SetupFailed` if it cannot be had, and why."""
+    """Sockets at a port of this process's network; `NetworkError` if it cannot be had."""
     protocol, address, number, _ = port
     listeners: list[_socket.socket] = []
     try:
@@ -79,7 +80,7 @@ def listen(port: PublishedPort) -> list[_socket.socket]:
     except OSError as error:
         for each in listeners:
             each.close()
-        raise _refused(port, error) from error
+        raise refused(protocol, address, number, error) from error
     return listeners
 
 
@@ -102,23 +103,6 @@ def _listening(protocol: str, family: int, place: str, number: int) -> _socket.s
         socket.close()
         raise
     return socket
-
-
-def _refused(port: PublishedPort, error: OSError) -> SetupFailed:
-    protocol, address, number, _ = port
-    shown = f"[{address}]" if ":" in address else address or "0.0.0.0"
-    hint = None
-    if isinstance(error, PermissionError):
-        hint = (
-            "take a port from 1024 on; or as root:"
-            f" sysctl -w net.ipv4.ip_unprivileged_port_start={number}"
-        )
-    text = os.strerror(error.errno or 0).lower()
-    if error.errno == errno.EADDRINUSE:
-        text = "the port is in use already"
-    return SetupFailed(
-        f"publish port {shown}:{number}/{protocol}", error.errno or 0, text, hint=hint
-    )
 
 
 def _serve(

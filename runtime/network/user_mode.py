@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from runtime.errors import SetupFailed
+from runtime.errors import NetworkError
 from runtime.network.helper import Helper
 from runtime.network.namespace import inside
 from runtime.network.relay import Relay, listen
@@ -29,6 +29,7 @@ ADDRESS6 = "fd00:a00:2::100"
 GATEWAY6 = "fd00:a00:2::2"
 INTERFACE = "eth0"
 PROGRAMS = ("pasta", "slirp4netns")
+DEVICE = "/dev/net/tun"
 _PLACES = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/sbin")
 _NAMESPACE, _READY = "netns", "network.ready"
 _MTU = 65520
@@ -49,7 +50,7 @@ def find_programs(path: str) -> tuple[str, ...]:
 class Uplink:
     """A network namespace's connection to the world, by the first of `programs` that can.
 
-    When this is made, the interface is up and the ports are published. `SetupFailed`.
+    When this is made, the interface is up and the ports are published. `NetworkError`.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ def _connect(
     programs: Sequence[str], namespace_fd: int, ports: Sequence[PublishedPort]
 ) -> tuple[Helper, Sequence[PublishedPort]]:
     """A program that runs, and the ports that it does not publish."""
+    _need_device()
     for port in ports:
         # Here, since it says why not; the program may only say that it could not.
         for socket in listen(port):
@@ -107,13 +109,23 @@ def _expect_no_duplicates() -> tuple[int, ...]:
     return ()
 
 
+def _need_device() -> None:
+    try:
+        os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        mend = "modprobe tun" if missing else f"chmod 0666 {DEVICE}"
+        raise NetworkError(
+            f"cannot connect the network: {DEVICE}: {(error.strerror or '').lower()}",
+            hint=f"as root: {mend}; or take --network none or --network host",
+        ) from error
+
+
 def _first(
     programs: Sequence[str], namespace: str, ports: Sequence[PublishedPort]
 ) -> tuple[Helper, Sequence[PublishedPort]]:
-    failure = SetupFailed(
-        "connect the network",
-        0,
-        "neither pasta nor slirp4netns is installed",
+    failure = NetworkError(
+        "cannot connect the network: neither pasta nor slirp4netns is installed",
         hint="install the package passt; or take --network none or --network host",
     )
     for number, program in enumerate(programs):
@@ -123,7 +135,7 @@ def _first(
                 left = [port for port in ports if not _is_pastas(port)]
                 return _pasta(program, namespace, own), left
             return _slirp(program, namespace), ports
-        except SetupFailed as error:
+        except NetworkError as error:
             # What is said is why the best one could not do it.
             failure = failure if number else error
     raise failure

@@ -249,6 +249,9 @@ def start_error(command: str, stage: str, number: int, text: str) -> ContainerEr
         return CommandNotRunnable(command, text)
     if stage == "find the user":
         return UserNotFound(text)
+    if stage == "prepare":  # A hook's failure: a sentence, and what to do.
+        message, _, remedy = text.partition("\n")
+        return ContainerError(message, hint=remedy or None)
     hint = None
     if stage == "make /proc" and number == errno.EPERM:
         # The kernel gives a user namespace no more of /proc than is to be seen around it.
