@@ -20,7 +20,6 @@ from runtime.network.model import (
     OtherContainer,
     PrivateNetworks,
 )
-from runtime.owner_record import has_one_id
 from runtime.sandbox.spec import Mount, SandboxNetwork
 
 Hooks = tuple[tuple[str, bytes], ...]
