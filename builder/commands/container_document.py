@@ -125,7 +125,7 @@ def _host_config(container: Container) -> dict[str, Any]:
         "SecurityOpt": list(spec.security.options) or None,
         "Sysctls": dict(spec.security.sysctls),
         "UTSMode": "" if spec.security.uts == "private" else spec.security.uts,
-        "UsernsMode": "",
+        "UsernsMode": "" if spec.security.user == "host" else spec.security.user,
         "Tmpfs": tmpfs_document(spec),
         "VolumesFrom": [f"{name}:{'ro' if ro else 'rw'}" for name, ro in spec.volumes_from],
         "LogConfig": {"Type": "k8s-file" if spec.log.kept else "none", "Config": options},

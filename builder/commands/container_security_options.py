@@ -49,7 +49,8 @@ def security_options(command: Decorated) -> Decorated:
         click.option("--uts", "uts_mode", metavar="host", help="Whose host name it has."),
         click.option("--cgroupns", "cgroup_mode", metavar="private|host",
                      help="Whether it sees its cgroup as the root. [default: private]"),
-        click.option("--userns", "userns_mode", metavar="host", help="[default: host]"),
+        click.option("--userns", "userns_mode", metavar="host|auto",
+                     help="Whether it has user IDs of its own on the host. [default: host]"),
         click.option("--sysctl", "sysctls", multiple=True, metavar="NAME=VALUE",
                      help="A kernel parameter of its own."),
         click.option("--annotation", "annotations", multiple=True, metavar="KEY=VALUE",
@@ -78,12 +79,14 @@ def security_of(options: dict[str, Any]) -> dict[str, Any]:
         ),
         uts=_mode(options["uts_mode"], "--uts", ("host",)),
         cgroup=_mode(options["cgroup_mode"], "--cgroupns", ("private", "host")),
+        user=_user_namespace(options["userns_mode"]),
         added=options["cap_add"],
         dropped=options["cap_drop"],
         options=options["security_opt"],
         annotations=tuple(key_value(text, "--annotation") for text in options["annotations"]),
     )
-    _check_user_namespace(options["userns_mode"])
+    if security.user == "auto":
+        _check_own_user_namespace(security, options)
     if security.uts == "host" and (options["hostname"] or options["domainname"]):
         raise OptionError("conflicting options: --hostname, --domainname and --uts host")
     if options["shm_size"] and security.ipc not in ("private", "shareable"):
@@ -239,14 +242,33 @@ def _mode(
     raise OptionError(f"invalid {option} {text!r}", hint=" or ".join(every))
 
 
-def _check_user_namespace(text: str | None) -> None:
+def _user_namespace(text: str | None) -> str:
     if text in (None, "", "host"):
-        return
-    raise OptionError(
-        f"--userns {text} is not supported",
-        hint="as root, containers are in the host's user namespace; as another user in one of"
-        " that user's, where its own files are root's",
-    )
+        return "host"
+    if text == "auto":
+        return "auto"
+    if text in ("keep-id", "nomap") or (text or "").startswith(("keep-id:", "auto:")):
+        raise OptionError(
+            f"--userns {text} is not supported",
+            hint="auto as root; as another user your own files are root's in a container anyway",
+        )
+    raise OptionError(f"invalid --userns {text!r}", hint="host or auto")
+
+
+def _check_own_user_namespace(security: SecurityOptions, options: dict[str, Any]) -> None:
+    """What would be another user namespace's is out of reach in one's own, as with docker."""
+    modes = {
+        "--pid": security.pid,
+        "--ipc": security.ipc,
+        "--uts": security.uts,
+        "--cgroupns": security.cgroup,
+        "--network": "host" if "host" in options["networks"] else "private",
+    }
+    for option, mode in modes.items():
+        if mode == "host" or mode.startswith(_OF):
+            raise OptionError(f"conflicting options: {option} {mode} and --userns auto")
+    if security.privileged:
+        raise OptionError("conflicting options: --privileged and --userns auto")
 
 
 def _sysctls(options: dict[str, Any]) -> tuple[tuple[str, str], ...]:

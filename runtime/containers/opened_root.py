@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from runtime.containers.control import held
 from runtime.containers.prepare import sandbox_of
 from runtime.containers.record import Container
-from runtime.errors import NotRunning
+from runtime.errors import InvalidContainer, NotRunning
 from runtime.image.layer.owners import owners_here
 from runtime.image.store.store import open_store
 from runtime.monitor.identity import is_alive, open_process
@@ -45,9 +45,16 @@ class OpenedRoot:
 def opened_root(root: str, container: Container) -> Iterator[OpenedRoot]:
     """The root of a container of the store at `root`; enters a namespace, for good.
 
-    `NotRunning` if it has ended just now; `SandboxUnavailable`; what `sandbox_of` raises.
+    `InvalidContainer` for one that cannot be; `NotRunning` if it has ended just now;
+    `SandboxUnavailable`; what `sandbox_of` raises.
     """
     if container.is_running:
+        if container.spec.security.user == "auto":
+            raise InvalidContainer(
+                f"container {container.name} has user IDs of its own: its files cannot be reached"
+                " while it runs",
+                hint="stop it first, or use tar with `lamina exec`",
+            )
         with _running(container) as opened:
             yield opened
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from runtime.errors import InvalidContainer
 from runtime.sandbox.capabilities import ALL_CAPABILITIES
-from runtime.sandbox.namespaces import HOST, NEW, Namespace, ProcessNamespace
+from runtime.sandbox.namespaces import HOST, NEW, Namespace, ProcessNamespace, UserNamespace
 from runtime.sandbox.seccomp import default_filter
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ class SecurityOptions:
     sysctls      kernel parameters of its namespaces
     pid, ipc, uts, cgroup  "private", "host", or "container:ID" (pid and ipc); ipc also
                  "shareable", private but for others to join, and "none", without /dev/shm
+    user         its user namespace: "host", which is that of whoever starts it, or "auto", one of
+                 its own with IDs that no other container has
     added, dropped, options, annotations  as they were given, to be shown
     """
 
@@ -43,6 +45,7 @@ class SecurityOptions:
     ipc: str = "private"
     uts: str = "private"
     cgroup: str = "private"
+    user: str = "host"
     added: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
@@ -105,6 +108,7 @@ def confined(root: str, spec: ContainerSpec, sandbox: SandboxSpec) -> SandboxSpe
         ipc=_namespace(root, "ipc", security.ipc),
         uts=_namespace(root, "uts", security.uts),
         cgroup=_namespace(root, "cgroup", security.cgroup),
+        user_namespace=_user_namespace(security.user),
         shm_size=0 if security.ipc == "none" else sandbox.shm_size,
     )
 
@@ -134,6 +138,12 @@ def _namespace(root: str, kind: str, mode: str) -> Namespace:
             return NEW
         case _:
             return _of_container(_running(root, kind, mode.removeprefix(_OF)), kind)
+
+
+def _user_namespace(mode: str) -> UserNamespace:
+    from runtime.containers.user_ids import own_user_namespace
+
+    return own_user_namespace() if mode == "auto" else HOST
 
 
 def _of_container(container: Container, kind: str) -> Namespace:

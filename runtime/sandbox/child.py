@@ -31,6 +31,7 @@ from runtime.user import find_user, with_groups
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
+    from collections.abc import Callable
     from typing import NoReturn
 
     from runtime.sandbox.wire import Order
@@ -112,13 +113,8 @@ class Child:
     def _enter_root(self) -> int:
         """Make the container's root and be in it; a descriptor of it."""
         order = self._order
-        if order.network == "joined":
-            self._set_stage("join the network")
-            # Before /sys is made, which shows the network of who makes it.
-            syscalls.setns(order.network_fd, syscalls.CLONE_NEWNET)
-        if order.cgroups or order.unified_cgroup is not None:
-            self._set_stage("enter its cgroups")
-            _enter_cgroups(order)
+        if order.user_namespace is None:
+            enter_surroundings(order, self._set_stage)
         root = Root(order, self._set_stage)
         root.make()
         root_fd = root.enter()
@@ -228,6 +224,17 @@ def bring_up_loopback() -> None:
     request = b"lo".ljust(16, b"\0") + _IFF_UP_RUNNING.to_bytes(2, sys.byteorder) + bytes(22)
     fcntl.ioctl(socket.fileno(), _SIOCSIFFLAGS, request)
     socket.close()
+
+
+def enter_surroundings(order: Order, stage: Callable[[str], None]) -> None:
+    """Enter the network and the cgroups that have been made for a container."""
+    if order.network == "joined":
+        stage("join the network")
+        # Before /sys is made, which shows the network of who makes it.
+        syscalls.setns(order.network_fd, syscalls.CLONE_NEWNET)
+    if order.cgroups or order.unified_cgroup is not None:
+        stage("enter its cgroups")
+        _enter_cgroups(order)
 
 
 def _enter_cgroups(order: Order) -> None:

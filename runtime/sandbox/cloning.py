@@ -7,10 +7,11 @@ from __future__ import annotations
 import os
 
 from runtime.sandbox import syscalls
-from runtime.sandbox.child import Child
+from runtime.sandbox.child import Child, enter_surroundings
 from runtime.sandbox.helper import clone_by_helper
 from runtime.sandbox.joining import join_namespaces, joins_any, new_kinds
 from runtime.sandbox.supervisor import start_supervisor
+from runtime.sandbox.user_namespace import enter_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,15 +69,22 @@ def _clone(
     if order.unified_cgroup is not None:
         group_fd = os.open(order.unified_cgroup, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if joins_any(order):
+        if joins_any(order) or order.user_namespace is not None:
 
-            def prepare(stage: Callable[[str], None]) -> int:
+            def prepare(
+                stage: Callable[[str], None],
+            ) -> tuple[int, Callable[[int], None] | None]:
                 join_namespaces(order, stage)
-                return kinds
+                if order.user_namespace is None:
+                    return kinds, None
+                # What root of the host's alone may enter.
+                enter_surroundings(order, stage)
+                return kinds, enter_user_namespace(order, stage)
 
+            early = order.user_namespace is not None
             return clone_by_helper(
-                prepare, child.run, standard, error_fd,
-                flags=flags, exit_signal=exit_signal, cgroup_fd=group_fd,
+                prepare, child.run, standard, error_fd, flags=flags, exit_signal=exit_signal,
+                cgroup_fd=-1 if early else group_fd, helper_cgroup_fd=group_fd if early else -1,
             )  # fmt: skip
         pid, pidfd = syscalls.clone3(flags | kinds, exit_signal, cgroup_fd=group_fd)
         if pid == 0:

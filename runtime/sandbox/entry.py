@@ -54,7 +54,7 @@ def clone_into(
     """
     order.supervisor = start_supervisor()
 
-    def prepare(stage: Callable[[str], None]) -> int:
+    def prepare(stage: Callable[[str], None]) -> tuple[int, None]:
         stage("enter the container")
         kinds = _other_namespaces(order.enter)
         if order.supervisor >= 0:
@@ -70,7 +70,7 @@ def clone_into(
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
         os.chdir("/")
-        return 0
+        return 0, None
 
     try:
         return clone_by_helper(

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import NoReturn
 
+    Prepared = tuple[int, Callable[[int], None] | None]
+
 
 def clone_by_helper(
-    prepare: Callable[[Callable[[str], None]], int],
+    prepare: Callable[[Callable[[str], None]], Prepared],
     become: Callable[[], NoReturn],
     standard: Sequence[int],
     error_fd: int,
@@ -27,16 +29,21 @@ def clone_by_helper(
     flags: int = 0,
     exit_signal: int = 0,
     cgroup_fd: int = -1,
+    helper_cgroup_fd: int = -1,
 ) -> tuple[int, int, int]:
     """Have a helper `prepare`, which gives the flags for the clone that will `become` something.
 
-    `prepare` is given a function to tell what it is doing. Gives the new process's pid and
-    pidfd, and the pid of the helper, which the parent has to wait for, too. If the first two are
-    0 and -1, the helper has reported to `error_fd` why there is none.
+    `prepare` is given a function to tell what it is doing; besides the flags it may give a
+    function to be told the new process's pid. That begins in the cgroup `cgroup_fd`, or in the
+    helper's, which begins in `helper_cgroup_fd`: for helpers that give up what the other needs.
+
+    Gives the new process's pid and pidfd, and the pid of the helper, which the parent has to
+    wait for, too. If the first two are 0 and -1, the helper has reported to `error_fd` why there
+    is none.
     """
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
     try:
-        helper, helper_fd = syscalls.clone3(flags, exit_signal)
+        helper, helper_fd = syscalls.clone3(flags, exit_signal, cgroup_fd=helper_cgroup_fd)
         if helper == 0:
             for number, fd in enumerate(standard):
                 os.dup2(fd, number)
@@ -57,7 +64,7 @@ def clone_by_helper(
 
 
 def _help(
-    prepare: Callable[[Callable[[str], None]], int],
+    prepare: Callable[[Callable[[str], None]], Prepared],
     become: Callable[[], NoReturn],
     error_fd: int,
     answer_fd: int,
@@ -67,10 +74,12 @@ def _help(
     try:
         # What is to be entered may hold processes that would look into this one.
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-        flags = prepare(stages.append)
+        flags, tell = prepare(stages.append)
         pid, _ = syscalls.clone3(syscalls.CLONE_PARENT | flags, 0, cgroup_fd=cgroup_fd)
         if pid == 0:
             become()
+        if tell is not None:
+            tell(pid)
         os.write(answer_fd, pid.to_bytes(8, sys.byteorder))
     except OSError as error:
         number = error.errno or 0

@@ -45,10 +45,10 @@ def join_namespaces(order: Order, stage: Callable[[str], None]) -> None:
         if namespace[0] == "join":
             stage(f"join another {kind} namespace")
             fds.append((kind, _open(namespace)))
-    how, path, start_time = order.namespaces["ipc"]
-    if how == "join" and start_time:
+    how, path, since = order.namespaces["ipc"]
+    if how == "join" and since:
         stage("share /dev/shm")
-        order.shm_fd = _shm_of((how, path.replace(b"/ns/ipc", b"/ns/mnt"), start_time))
+        order.shm_fd = _shm_of((how, path.replace(b"/ns/ipc", b"/ns/mnt"), since))
     for kind, fd in fds:
         stage(f"join another {kind} namespace")
         syscalls.setns(fd, KINDS[kind])
@@ -56,15 +56,15 @@ def join_namespaces(order: Order, stage: Callable[[str], None]) -> None:
 
 
 def _open(namespace: WireNamespace) -> int:
-    _, path, start_time = namespace
+    _, path, since = namespace
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        if not start_time:
+        if not since:
             raise
         raise _gone() from None
     # Compared when it is open: whoever has this ID later, it is no longer looked up.
-    if start_time and _start_time(path.split(b"/")[2].decode()) != start_time:
+    if since and start_time(path.split(b"/")[2].decode()) != since:
         os.close(fd)
         raise _gone()
     return fd
@@ -89,7 +89,7 @@ def _shm_of(namespace: WireNamespace) -> int:
     return fd
 
 
-def _start_time(process: str) -> int:
+def start_time(process: str) -> int:
     """When a process was started, in ticks since the boot; 0 if there is none."""
     try:
         fd = os.open(f"/proc/{process}/stat", os.O_RDONLY | os.O_CLOEXEC)

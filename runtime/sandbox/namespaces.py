@@ -33,6 +33,20 @@ class NamespaceAt:
     path: str
 
 
+@dataclass(frozen=True, slots=True)
+class NewUserNamespace:
+    """A user namespace with IDs of the host's that no other container has while it runs.
+
+    directory  where it is recorded who has which
+    pools      the first and the number of IDs to be taken from, 65536 for each container
+    """
+
+    directory: str
+    pools: tuple[tuple[int, int], ...]
+
+
+UserNamespace = HostNamespace | NewUserNamespace
+
 Namespace = NewNamespace | HostNamespace | ProcessNamespace | NamespaceAt
 
 NEW = NewNamespace()

@@ -69,7 +69,10 @@ class Root:
         """Make every mount there will be, attached nowhere."""
         order = self._order
         # While what is mounted on the host still comes in: they want that to go on.
-        slaves = {wanted: self._make_wanted(wanted) for wanted in order.mounts if wanted[6]}
+        made = dict(order.made or {})
+        for wanted in order.mounts:
+            if wanted[6] and wanted not in made:
+                made[wanted] = self._make_wanted(wanted)
         self._stage("make mounts private")
         mount(None, "/", None, MS_REC | MS_PRIVATE)
         self._stage("make the overlay of the root")
@@ -93,7 +96,7 @@ class Root:
         self._null = null_device()
         self._empty = mounts.filesystem("tmpfs", _INERT | MOUNT_ATTR_RDONLY, "size=0k,mode=755")
         for wanted in order.mounts:
-            fd = slaves[wanted] if wanted in slaves else self._make_wanted(wanted)
+            fd = made[wanted] if wanted in made else self._make_wanted(wanted)
             self._wanted.append((wanted, fd))
 
     def enter(self) -> int:

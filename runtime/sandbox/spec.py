@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from runtime.sandbox.capabilities import DEFAULT_CAPABILITIES
-from runtime.sandbox.namespaces import NEW, Namespace
+from runtime.sandbox.namespaces import HOST, NEW, Namespace, UserNamespace
 
 MASKED_PATHS: Final = (
     "/proc/acpi",
@@ -93,6 +93,8 @@ class SandboxSpec:
     user        as Docker's USER, looked up in the root's own /etc/passwd and /etc/group
     groups      more groups for it, by name or number
     pid, ipc, uts, cgroup  its namespaces of these kinds; in another's, `hostname` does nothing
+    user_namespace  that of whoever starts it, or one of its own: only as root, with all of
+                `lower`, `upper` and `work` in one file system that can map owners
     sysctls     kernel parameters of its namespaces: dotted names, values
     all_devices  /dev has what the host's has, device files work everywhere; /sys is writable
     seccomp     a program for the kernel's filter (`runtime.sandbox.seccomp`); none if `None`
@@ -126,6 +128,7 @@ class SandboxSpec:
     ipc: Namespace = NEW
     uts: Namespace = NEW
     cgroup: Namespace = NEW
+    user_namespace: UserNamespace = HOST
     sysctls: tuple[tuple[str, str], ...] = ()
     all_devices: bool = False
     capabilities: int = DEFAULT_CAPABILITIES

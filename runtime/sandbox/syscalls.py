@@ -47,6 +47,7 @@ MOUNT_ATTR_RDONLY: Final = 1
 MOUNT_ATTR_NOSUID: Final = 2
 MOUNT_ATTR_NODEV: Final = 4
 MOUNT_ATTR_NOEXEC: Final = 8
+MOUNT_ATTR_IDMAP: Final = 0x0010_0000
 MOUNT_ATTR_NOATIME: Final = 0x10
 MOUNT_ATTR_STRICTATIME: Final = 0x20
 MOUNT_ATTR_NODIRATIME: Final = 0x80
@@ -424,8 +425,9 @@ def mount_setattr(
     attr_set: int = 0,
     attr_clr: int = 0,
     propagation: int = 0,
+    userns_fd: int = 0,
 ) -> None:
-    attributes = _MountAttributes(attr_set, attr_clr, propagation, 0)
+    attributes = _MountAttributes(attr_set, attr_clr, propagation, userns_fd)
     try:
         _syscall(
             _long(_MOUNT_SETATTR),

@@ -44,6 +44,7 @@ class Order:
     network: str  # "none", "host", or "joined": the namespace that `network_fd` is
     network_fd: int
     namespaces: dict[str, WireNamespace]  # by name; the network's is above
+    user_namespace: tuple[bytes, tuple[tuple[int, int], ...]] | None
     groups: tuple[str, ...]
     sysctls: tuple[tuple[bytes, bytes], ...]
     all_devices: bool
@@ -67,6 +68,7 @@ class Order:
     terminal_size: tuple[int, int]
     shm_fd: int = -1  # where it is that of another container: made when it is joined
     supervisor: int = -1  # where a filter's listener goes (`runtime.sandbox.supervisor`)
+    made: dict[WireMount, int] | None = None  # mounts made ahead: descriptors
     enter: int  # a process in the container to enter, or 0 for a new container
 
     def __init__(self, fields: dict[str, object]) -> None:
@@ -120,6 +122,7 @@ def _container(spec: SandboxSpec) -> dict[str, object]:
         "network": spec.network,
         "network_fd": -1,
         "namespaces": _namespaces(spec),
+        "user_namespace": _user_namespace(spec),
         "sysctls": tuple((_text(name), _text(value)) for name, value in spec.sysctls),
         "all_devices": spec.all_devices,
         "masked_paths": tuple(map(_text, spec.masked_paths)),
@@ -153,6 +156,13 @@ def decode_failure(data: bytes) -> tuple[str, int, str]:
 def _namespaces(spec: SandboxSpec) -> dict[str, WireNamespace]:
     kinds = {"pid": spec.pid, "ipc": spec.ipc, "uts": spec.uts, "cgroup": spec.cgroup}
     return {kind: _namespace(kind, which) for kind, which in kinds.items()}
+
+
+def _user_namespace(spec: SandboxSpec) -> tuple[bytes, tuple[tuple[int, int], ...]] | None:
+    from runtime.sandbox.namespaces import HostNamespace
+
+    wanted = spec.user_namespace
+    return None if isinstance(wanted, HostNamespace) else (_path(wanted.directory), wanted.pools)
 
 
 def _namespace(kind: str, which: Namespace) -> WireNamespace:
