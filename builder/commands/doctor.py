@@ -20,6 +20,7 @@ def doctor_command(root: str, as_json: bool) -> int:
     """
     from runtime.doctor.containers import probe_containers
     from runtime.doctor.limits import probe_limits
+    from runtime.doctor.networks import probe_networks
     from runtime.doctor.surroundings import (
         nearest_folder,
         probe_git,
@@ -32,7 +33,7 @@ def doctor_command(root: str, as_json: bool) -> int:
     found = [probe_kernel(), store]
     if store.state != "missing":
         found.append(probe_containers(nearest_folder(root)))
-    found += [probe_limits(), probe_platforms(), probe_git()]
+    found += [probe_limits(), probe_networks(), probe_platforms(), probe_git()]
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in found], indent=2))
     else:

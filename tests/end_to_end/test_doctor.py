@@ -52,6 +52,25 @@ def test_what_can_be_limited(private_lamina: Lamina) -> None:
     assert not limits["needed"]
 
 
+@pytest.mark.root
+def test_whether_networks_can_be_had(private_lamina: Lamina) -> None:
+    def told(*before: str) -> dict[str, str]:
+        done = subprocess.run(
+            [*before, *private_lamina.command("doctor", "--json")],
+            capture_output=True,
+            env=private_lamina.environment(None),
+        )
+        (found,) = [each for each in json.loads(done.stdout) if each["name"] == "networks"]
+        assert isinstance(found, dict)
+        return found
+
+    assert told()["state"] == "works"
+    without = told("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
+    assert without["state"] == "limited"
+    assert "a bridge: operation not permitted" in without["detail"]
+    assert "--cap-add NET_ADMIN" in without["remedy"]
+
+
 def test_a_place_that_cannot_be_written_to(private_lamina: Lamina) -> None:
     lamina = Lamina(root=Path("/proc/lamina"), temporary=private_lamina.temporary)
     told = lamina("doctor", status=1).stdout
