@@ -220,6 +220,25 @@ def test_a_subpath_never_leads_out_of_its_volume(
         assert "cannot mount" in mounted(subpath, "cat /m", status=125)
 
 
+def test_a_subpath_that_is_exchanged_for_a_link(
+    containers: Containers, lamina: Lamina, volume: str
+) -> None:
+    """Whoever has the volume turns it into a link to everything, while it is mounted."""
+    script = (
+        "mkdir -p /d/real; touch /d/real/mine /d/ready; "
+        "while :; do ln -sfn / /d/now; rm /d/now; ln -s .. /d/now; rm /d/now; "
+        "mv /d/real /d/now; mv /d/now /d/real; done"
+    )
+    name = containers.sh("one", script, "-v", f"{volume}:/d")
+    wait_for(lambda: lamina("volume", "inspect", volume, status=None).status == 0)
+    option = f"type=volume,src={volume},dst=/m,volume-subpath=now"
+    for _ in range(6):
+        shown = lamina("run", "--rm", "--network", "none", "--mount", option, "busybox", "ls",
+                       "-A", "/m", status=None)  # fmt: skip
+        assert (shown.status, shown.stdout) in ((0, "mine\n"), (125, "")), shown
+    lamina("rm", "-f", name)
+
+
 def test_mounts_on_mounts(lamina: Lamina, volume: str, tmp_path: Path) -> None:
     words = (
         "-v", f"{volume}:/a/b", "--tmpfs", "/a:size=1m,uid=7,gid=8,mode=750,nr_inodes=50", "-v",
