@@ -187,8 +187,9 @@ def _enable(folder: str) -> None:
         try:
             write_text(f"{folder}/cgroup.subtree_control", f"+{name}")
         except OSError as error:
-            if error.errno == errno.EBUSY:
-                # A group with controllers below it may have no processes of its own.
+            if error.errno in (errno.EBUSY, errno.EOPNOTSUPP):
+                # A group with controllers below it may have no processes of its own; and if it
+                # has, and only those that threads can have (cpu, pids), no more of them.
                 _move_to_leaf(folder)
                 write_text(f"{folder}/cgroup.subtree_control", f"+{name}")
             elif error.errno not in (errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOENT):

@@ -8,8 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
-CONTROLLERS = ("cpuset", "cpu", "io", "memory", "pids")
-"""Of version 2, those that a container's limits need."""
+CONTROLLERS = ("memory", "io", "pids", "cpu", "cpuset")
+"""Of version 2, those that a container's limits need; that which is refused first comes first."""
 _V1 = frozenset((
     "blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "pids",
 ))  # fmt: skip

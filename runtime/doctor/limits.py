@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtime.cgroups.layout import default_parent, find_layout
+from runtime.cgroups.layout import default_parent, find_layout, owns_hierarchies
 from runtime.cgroups.limits import Limits
 from runtime.containers.limiting import enforcement
 from runtime.containers.spec import ContainerSpec
@@ -44,9 +44,14 @@ def probe_limits() -> Finding:
     if not found.missing:
         return Finding(name=_NAME, state="works", detail=f"{kind}, in {place}: {there}")
     missing = ", ".join(found.missing)
+    mended = None
+    if not owns_hierarchies():
+        mended = (
+            "as root: systemctl edit user@.service: [Service] Delegate=cpu cpuset io memory pids"
+        )
     return Finding(
         name=_NAME,
         state="limited",
         detail=f"{kind}, in {place}: {there or 'nothing'}; without {missing}",
-        remedy=found.remedy,
+        remedy=mended,
     )

@@ -7,11 +7,13 @@ without controllers (freezing, killing, the device program), is tried by the oth
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from support.cli import Lamina
+from support.bases import BUSYBOX, root_file_system
+from support.cli import LAMINA, Lamina
 from support.machine import run_in_machine
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.root]
@@ -64,12 +66,35 @@ while [ -e /proc/$pid ]; do sleep 0.1; done
 ls -d $own/*/ | wc -l
 lamina rm late
 ls -d $own/*/ 2> /dev/null
+
+part delegated
+for kind in subuid subgid; do echo user:100000:65536 > /tmp/$kind; done
+(cat /etc/passwd; echo user:x:12345:12345::/tmp:/bin/sh) > /tmp/passwd
+for file in subuid subgid passwd; do mount --bind /tmp/$file /etc/$file; done
+mkdir /sys/fs/cgroup/user /mnt/user
+chown -R 12345 /sys/fs/cgroup/user /mnt/user
+echo $$ > /sys/fs/cgroup/user/cgroup.procs
+# Nobody else may look into root's folder, where the tests' Python may lie.
+mkdir -m 755 /tmp/upper /tmp/work
+mount -t overlay overlay -o lowerdir=/root,upperdir=/tmp/upper,workdir=/tmp/work /root
+user() {
+    setpriv --reuid 12345 --regid 12345 --clear-groups LAMINA --root /mnt/user/store "$@" 2>&1
+}
+user doctor | grep limits
+user import /mnt/busybox.tar busybox | cut -c 1-7
+user $run --rm --strict -m 32m busybox $hog; echo "status $?"
+user $run -d --name one busybox sleep 600 | cut -c 65-
+cd /sys/fs/cgroup/user; find * -type d | sed 's/[0-9a-f]\\{64\\}/ID/' | sort
+cat cgroup.subtree_control; cd /
+user pause one; user unpause one; user rm -f one
+find /sys/fs/cgroup/user/lamina/* -type d
 """
 
 
 def test_limits_under_version_2(private_lamina: Lamina, tmp_path: Path) -> None:
     disk = private_lamina.root.parent
-    told = run_in_machine(SCRIPT, tmp_path, disk)
+    shutil.copy(root_file_system(BUSYBOX), disk / "busybox.tar")
+    told = run_in_machine(SCRIPT.replace("LAMINA", str(LAMINA)), tmp_path, disk)
     assert told["doctor"].split(None, 2)[1] == "limits"
     assert "cgroup v2, in /lamina: memory, cpu, pids" in told["doctor"]
     assert told["direct"].splitlines() == [
@@ -98,3 +123,14 @@ def test_limits_under_version_2(private_lamina: Lamina, tmp_path: Path) -> None:
     assert rest[0:2] == ["busy", "frozen 1"]
     assert rest[2].endswith("(Paused)")
     assert told["killed"].splitlines() == ["busy", "137", "true exited", "busy", "1", "late"]
+    doctor, *rest = told["delegated"].splitlines()
+    assert "cgroup v2, in /user/lamina: memory, cpu, pids" in doctor
+    assert rest == [
+        "sha256:",
+        "a process of the container was killed: it had no memory left (see --memory)",
+        "status 137",
+        "",
+        *("lamina", "lamina-init", "lamina/ID"),
+        "cpu io memory pids",
+        *("one", "one", "one"),
+    ]
