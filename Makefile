@@ -49,4 +49,5 @@ test: .venv/installed
 # Layers hold files of a plain user's subordinate ids: only a user namespace can remove them.
 clean:
 	@inside=; [ "$$(id -u)" -eq 0 ] || inside="unshare --user --map-root-user --map-auto"; \
+	$$inside true 2>/dev/null || inside=; \
 	$$inside rm -rf --one-file-system $(DEMO) .venv build dist *.egg-info

@@ -52,6 +52,7 @@ def run(root: str, wanted: Wanted) -> int | None:
             if start is None:
                 return None
             sandbox = sandbox or _started()
+            _check_owners(root)
             return _run(root, containers, start, wanted, sandbox)
     finally:
         if sandbox is not None:
@@ -101,6 +102,20 @@ def _started() -> SandboxServer:
 
     acquire()
     return SandboxServer()
+
+
+def _check_owners(root: str) -> None:
+    """`StoreError` if the store was made by somebody with another number of IDs."""
+    from runtime.owner_record import has_one_id
+
+    with open(f"{root}/version", "rb") as file:
+        recorded = b'"recorded"' in file.read(1024)
+    if recorded != has_one_id():
+        from runtime.image.layer.owners import owners_here
+        from runtime.image.store.store import open_store
+
+        with open_store(root, owners_here()):
+            pass
 
 
 def _run(root: str, containers: str, start: Start, wanted: Wanted, sandbox: SandboxServer) -> int:
