@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from typing import Any
 
+from runtime.doctor.apart import told_apart
 from runtime.doctor.findings import Finding
 from runtime.doctor.program import smallest_program
 from runtime.errors import ContainerError, SandboxUnavailable
@@ -25,7 +25,7 @@ def probe_containers(folder: str) -> Finding:
     if program is None:
         detail = f"not tried: no test program for {os.uname().machine}"
         return Finding(name=_NAME, state="limited", detail=detail, needed=True)
-    told = _apart(folder, program)
+    told = told_apart(lambda: _told(folder, program))
     if "milliseconds" in told:
         remedy = told["remedy"]
         return Finding(
@@ -38,28 +38,6 @@ def probe_containers(folder: str) -> Finding:
     return Finding(
         name=_NAME, state="missing", detail=told["why"], remedy=told.get("remedy"), needed=True
     )
-
-
-def _apart(folder: str, program: bytes) -> dict[str, Any]:
-    """What a child process says of its container."""
-    read_fd, write_fd = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(read_fd)
-        try:
-            os.write(write_fd, json.dumps(_told(folder, program)).encode())
-        finally:
-            os._exit(0)
-    os.close(write_fd)
-    try:
-        data = b""
-        while piece := os.read(read_fd, 65536):
-            data += piece
-    finally:
-        os.close(read_fd)
-        os.waitpid(pid, 0)
-    told: dict[str, Any] = json.loads(data or b'{"why": "the test ended without a word"}')
-    return told
 
 
 def _told(folder: str, program: bytes) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 
 from runtime.doctor.findings import Finding
+from runtime.doctor.rootless_network import told_of_uplink
 from runtime.network import rules
 from runtime.network.links import Links
+from runtime.network.namespace import owns_network
 from runtime.network.state import Record
-from runtime.network.user_mode import PROGRAMS, find_programs
 from runtime.sandbox.syscalls import CLONE_NEWNET, unshare
 
 _NAME = "networks"
@@ -23,7 +24,7 @@ _CONTAINER = {"endpoints": [_ENDPOINT], "ports": [("tcp", "", 8080, 80)]}
 
 def probe_networks() -> Finding:
     """Private networks: by root's own means, or by a program for plain users."""
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or not owns_network():
         return _of_plain_users()
     trouble = _tried()
     if not trouble:
@@ -39,15 +40,15 @@ def probe_networks() -> Finding:
 
 
 def _of_plain_users() -> Finding:
-    programs = find_programs(os.environ.get("PATH", ""))
-    if programs:
-        name = os.path.basename(programs[0])
-        return Finding(name=_NAME, state="works", detail=f"private ones, by {name}")
+    told = told_of_uplink()
+    if "program" in told:
+        detail = f"private ones, by {told['program']}, in {told['milliseconds']:.0f} ms"
+        return Finding(name=_NAME, state="works", detail=detail)
     return Finding(
         name=_NAME,
         state="limited",
-        detail=f"no private ones: there is neither {' nor '.join(PROGRAMS)}",
-        remedy="apt install passt, or dnf install passt",
+        detail=f"no private ones: {told['why']}",
+        remedy=told.get("remedy"),
     )
 
 

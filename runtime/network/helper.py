@@ -36,7 +36,7 @@ class Helper:
 
     def __init__(self, argv: Sequence[str], passed: Sequence[int] = (), *, kept: int = -1) -> None:
         self._kept = kept
-        self._name = os.path.basename(argv[0])
+        self.name = os.path.basename(argv[0])
         self._said = b""
         self._loop: Loop | None = None
         self._output, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -76,7 +76,7 @@ class Helper:
         lines = self._said.decode(errors="replace").splitlines()
         # pasta's own trouble with a machine that has no system log.
         said = ". ".join(line.strip() for line in lines if not line.endswith("to syslog"))
-        return NetworkError(f"cannot connect the network: {self._name}: {said or what}")
+        return NetworkError(f"cannot connect the network: {self.name}: {said or what}")
 
     def attend(self, loop: Loop) -> None:
         """Hear what it says, so that it never waits for us to do so."""

@@ -65,6 +65,11 @@ class Uplink:
                 self._helper.end()
                 raise
 
+    @property
+    def program(self) -> str:
+        """Which one it is."""
+        return self._helper.name
+
     def attend(self, loop: Loop) -> None:
         """See to it that nothing waits for us."""
         self._helper.attend(loop)

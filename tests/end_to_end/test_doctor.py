@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from runtime.cgroups.layout import find_layout, owns_hierarchies
 from runtime.doctor.program import smallest_program
+from support import probes
 from support.cli import LAMINA, Lamina
 
 
@@ -69,6 +71,18 @@ def test_whether_networks_can_be_had(private_lamina: Lamina) -> None:
     assert without["state"] == "limited"
     assert "a bridge: operation not permitted" in without["detail"]
     assert "--cap-add NET_ADMIN" in without["remedy"]
+
+
+@pytest.mark.namespaces
+@pytest.mark.skipif(probes.is_root(), reason="root has bridges")
+def test_whether_a_plain_user_has_networks(private_lamina: Lamina) -> None:
+    probes.need_tool("pasta")
+    probes.need_tun()
+    rows = json.loads(private_lamina("doctor", "--json").stdout)
+    (network,) = [finding for finding in rows if finding["name"] == "networks"]
+    assert network["state"] == "works", network
+    assert re.fullmatch(r"private ones, by (pasta|slirp4netns), in \d+ ms", network["detail"])
+    assert not network["needed"]
 
 
 def test_a_place_that_cannot_be_written_to(private_lamina: Lamina) -> None:
