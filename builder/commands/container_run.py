@@ -139,7 +139,7 @@ def _run_detached(
 ) -> int:
     from runtime.containers.start import run_detached
 
-    with opened_monitor(root) as (store, monitor):
+    with opened_monitor(root, spec) as (store, monitor):
         say_unenforced(spec)
         spec = replace(spec, image=available(store, options))
         container = run_detached(store, monitor, spec)
@@ -161,7 +161,7 @@ def _run_attached(
     from runtime.containers.start import run_detached
 
     with new_session(shown, terminal=spec.terminal, keys=keys) as opened:
-        with opened_monitor(root) as (store, monitor):
+        with opened_monitor(root, spec) as (store, monitor):
             say_unenforced(spec)
             container = run_detached(
                 store,

@@ -53,8 +53,9 @@ def start_one(root: str, name: str) -> None:
     """Start a container, unless it runs."""
     from runtime.containers.start import start_again
 
-    if not find_container(root, name).is_active:
-        with opened_monitor(root) as (store, monitor):
+    container = find_container(root, name)
+    if not container.is_active:
+        with opened_monitor(root, container.spec) as (store, monitor):
             start_again(store, monitor, name)
 
 
@@ -66,7 +67,7 @@ def _start_attached(root: str, name: str, keys: bytes, *, interactive: bool) -> 
     need_terminal(interactive=interactive, terminal=spec.terminal)
     shown = Shown(stdin=interactive)
     with new_session(shown, terminal=spec.terminal, keys=keys) as opened:
-        with opened_monitor(root) as (store, monitor):
+        with opened_monitor(root, spec) as (store, monitor):
             container = start_again(
                 store,
                 monitor,

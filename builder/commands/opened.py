@@ -14,6 +14,7 @@ from runtime.sandbox.server import SandboxServer
 
 if TYPE_CHECKING:
     from runtime.containers.launch import MonitorProcess
+    from runtime.containers.spec import ContainerSpec
 
 
 @contextmanager
@@ -41,10 +42,12 @@ def opened_engine(root: str) -> Iterator[Engine]:
 
 
 @contextmanager
-def opened_monitor(root: str) -> Iterator[tuple[Store, MonitorProcess]]:
+def opened_monitor(root: str, spec: ContainerSpec) -> Iterator[tuple[Store, MonitorProcess]]:
     """The store and a monitor for one container, which starts up while the store is opened."""
+    from runtime.containers.beside import join_beside
     from runtime.containers.launch import MonitorProcess
 
-    acquire()
+    if not join_beside(root, spec):
+        acquire()
     with MonitorProcess() as monitor, open_store(root, owners_here()) as store:
         yield store, monitor

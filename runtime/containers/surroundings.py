@@ -32,7 +32,7 @@ def default_mode() -> NetworkMode:
 
 def needs_monitor(spec: ContainerSpec) -> bool:
     """Whether only a monitor can give it what it wants."""
-    shares_processes = spec.security.pid != "private"
+    shares_processes = spec.security.pid != "private" or bool(spec.security.joined)
     return shares_processes or not isinstance(spec.network.mode, NoNetwork | HostNetwork)
 
 

@@ -85,6 +85,11 @@ def oci_config(spec: SandboxSpec, ids: Ids, surroundings: Surroundings) -> dict[
             "a config cannot give a container all devices of the host's",
             hint="run it with lamina's own sandbox",
         )
+    if not isinstance(spec.user_namespace, HostNamespace):
+        raise InvalidContainer(
+            "--userns auto is of lamina's own sandbox: its IDs are found when it starts",
+            hint="leave it out, or run it with lamina's own sandbox",
+        )
     document: dict[str, Any] = {
         "ociVersion": VERSION,
         "process": _process(spec, ids, surroundings),

@@ -29,6 +29,8 @@ def fork_command(*, terminal: bool) -> None:
     """Return in a child, which is to become the command; this process becomes its reaper."""
     everything = set(range(1, _LAST_SIGNAL + 1)) - {32, 33, _signal.SIGKILL, _signal.SIGSTOP}
     _signal.pthread_sigmask(_signal.SIG_BLOCK, everything)
+    # Ahead of the command: it may be quicker than we are. For itself that ends with its execution.
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     pid = os.fork()
     if pid:
         _reap(pid, everything)
@@ -42,7 +44,6 @@ def fork_command(*, terminal: bool) -> None:
 def _reap(command: int, signals: set[int]) -> NoReturn:
     """Wait for the command, and end as it did."""
     _rename()
-    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     null = os.open("/", os.O_PATH)
     for number in range(3):
         os.dup2(null, number)

@@ -172,7 +172,6 @@ def _read(path: Path) -> str:
         return ""
 
 
-@pytest.mark.root
 def test_namespaces_of_another_container(lamina: Lamina, containers: Containers) -> None:
     one = containers.sh("one", "echo shared > /dev/shm/file; exec sleep 60", "--ipc", "shareable")
     script = "cat /dev/shm/file; cat /proc/1/cmdline"
@@ -180,6 +179,12 @@ def test_namespaces_of_another_container(lamina: Lamina, containers: Containers)
     options = (f"--pid=container:{one}", f"--ipc=container:{one}")
     shown = lamina("run", "--rm", *options, "busybox", "sh", "-c", script)
     assert shown.stdout.startswith("shared\nsleep")
+    three = containers.detached("three", f"--pid=container:{one}", "--", "sleep", "60")
+    lamina("kill", three)
+    containers.ended(three)
+    lamina("start", three)
+    assert "sleep" in lamina("exec", three, "cat", "/proc/1/cmdline").stdout
+    lamina("kill", three)
     two = containers.detached("two", "--", "sleep", "60")
     refused = lamina("run", "--rm", f"--ipc=container:{two}", "busybox", "true", status=125)
     assert "it is private" in refused.stderr
@@ -216,7 +221,7 @@ def test_what_is_shown(lamina: Lamina, containers: Containers) -> None:
         (("--pid", "private-ish"), "host or container:NAME"),
         (("--pid", "container:"), "host or container:NAME"),
         (("--uts", "container:x"), "invalid --uts"),
-        (("--userns", "keep"), "--userns keep is not supported"),
+        (("--userns", "keep"), "invalid --userns 'keep'"),
         (("--sysctl", "kernel.panic=1"), "belongs to the whole machine"),
         (("--sysctl", "kernel.hostname=x"), "--hostname"),
         (("--sysctl", "net.ipv4.ip_forward"), "NAME=VALUE"),
