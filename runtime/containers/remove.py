@@ -26,7 +26,7 @@ from runtime.containers.record import (
     write_state,
 )
 from runtime.containers.volumes import remove_anonymous
-from runtime.errors import ContainerRunning, SetupFailed
+from runtime.errors import ContainerError, ContainerRunning, SetupFailed
 from runtime.image.layer.owners import owners_here
 from runtime.image.store.remove import remove_tree
 from runtime.image.store.store import Store, open_store
@@ -120,6 +120,12 @@ def kill_all(container: Container) -> None:
         try:
             with suppress(PermissionError):
                 send_signal(fd, signal.SIGKILL)
+            if container.state.status == "paused" and identity == container.state.process:
+                # In version 1 of cgroups not even that ends a process that is frozen.
+                from runtime.containers.freezer import thaw
+
+                with suppress(ContainerError, OSError):
+                    thaw(container)
             if not has_ended(fd, _KILL_SECONDS):
                 raise SetupFailed("kill the container", 0, "it does not end")
         finally:

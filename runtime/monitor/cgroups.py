@@ -30,7 +30,7 @@ def cgroup_of(pid: int) -> str:
 
 def is_frozen(pid: int) -> bool:
     """Whether a process is in a cgroup that is frozen."""
-    path = cgroup_of(pid)
+    path = cgroup_of(pid) if hierarchy() else ""
     if path:
         return path != "/" and read_text(f"{hierarchy()}{path}/cgroup.freeze") == "1"
     # Without version 2 it is the freezer of version 1, where containers are given that.

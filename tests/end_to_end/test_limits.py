@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -338,3 +340,33 @@ def test_limits_of_steps_that_cannot_be_had(lamina: Lamina, tmp_path: Path) -> N
     if not owns_hierarchies() and find_layout().v1:
         refused = lamina.build(tmp_path, "limits-none", "-m", "64m", status=1)
         assert "cgroup version 1 lets only root limit anything" in refused.text
+
+
+@pytest.mark.root
+def test_version_1_alone(containers: Containers, lamina: Lamina) -> None:
+    """As on machines where nobody mounted version 2: it is hidden in a mount namespace."""
+    layout = find_layout()
+    if layout.kind != "hybrid" or "freezer" not in layout.v1:
+        probes.unmet("version 1 with a freezer, and version 2 besides, are not both here")
+    need_groups()
+    name = containers.name("one")
+    script = f"""
+    set -e
+    umount {layout.unified}
+    lamina() {{ {shlex.join(lamina.command())} "$@"; }}
+    lamina run -d --network none --name {name} -m 40m busybox sleep 600
+    lamina pause {name}
+    lamina inspect -f '{{{{.State.Status}}}}' {name}
+    lamina unpause {name}
+    lamina inspect -f '{{{{.State.Status}}}}' {name}
+    lamina exec {name} {shlex.join(HOG)} || echo $?
+    lamina pause {name}
+    lamina rm -f {name}
+    """
+    told = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script], capture_output=True, encoding="utf-8",
+        env=lamina.environment(None), timeout=120,
+    )  # fmt: skip
+    identity, *rest = told.stdout.splitlines()
+    assert rest == [name, "paused", name, "running", "137", name, name], told.stderr
+    assert not groups_of(identity)
