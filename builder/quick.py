@@ -1,4 +1,5 @@
-"""`lamina run` by a remembered start: what of its arguments is known ahead of the command line.
+"""`lamina run` by a remembered start, and `exec` by what is kept beside its container: what of
+their arguments is known ahead of the command line.
 
 The options here are all pure: whatever they mean, it follows from their words alone, not from
 files, variables, or what else there is at the time. So which of them were given is part of the
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from runtime.containers.quick import Wanted
+    from runtime.containers.quick_exec import Wanted as ExecWanted
 
 FLAGS: Final = frozenset((
     "--init", "--interactive", "--no-healthcheck", "--read-only", "--rm", "-i",
@@ -26,6 +28,8 @@ VALUES: Final = frozenset((
     "-h", "-l", "-u", "-w",
 ))  # fmt: skip
 """Options with a value, as the next word, or after `=` if they are long."""
+EXEC_FLAGS: Final = frozenset(("--interactive", "-i"))
+EXEC_VALUES: Final = frozenset(("--env", "--user", "--workdir", "-e", "-u", "-w"))
 _NETWORK: Final = ("--net", "--network")
 _NETWORKS: Final = ("host", "none")
 _VARIABLE: Final = ("-e", "--env")
@@ -96,3 +100,60 @@ def answer(root: str, arguments: Sequence[str]) -> int | None:
         from builder.commands.failures import report
 
         return report(error)
+
+
+def exec_wanted(arguments: Sequence[str]) -> tuple[str, ExecWanted] | None:
+    """The container and the command that the words after `exec` name; `None` as `wanted`."""
+    from runtime.containers.quick_exec import Wanted as ExecWanted
+
+    asked = ExecWanted((), {})
+    words = list(arguments)[::-1]
+    while words and words[-1].startswith("-"):
+        word = words.pop()
+        if word in EXEC_FLAGS:
+            asked.interactive = True
+            continue
+        option, equals, value = word.partition("=")
+        if option not in EXEC_VALUES or (equals and not option.startswith("--")):
+            return None
+        if not equals:
+            if not words:
+                return None
+            value = words.pop()
+        if option in _VARIABLE:
+            variable, assigned, content = value.partition("=")
+            if not variable or not assigned:
+                return None
+            asked.env[variable] = content
+        elif option in ("-w", "--workdir"):
+            asked.cwd = value
+        else:
+            asked.user = value
+    if len(words) < 2:
+        return None
+    name = words.pop()
+    asked.command = tuple(words[::-1])
+    return name, asked
+
+
+def answer_exec(root: str, arguments: Sequence[str]) -> int | None:
+    """Execute a command in a container that runs; its exit status, `None` as `answer`."""
+    asked = exec_wanted(arguments)
+    if asked is None:
+        return None
+    from runtime.containers.quick_exec import find
+    from runtime.errors import CommandNotFound, ContainerError, SandboxUnavailable
+
+    name, wanted = asked
+    try:
+        found = find(root, name)
+        if found is None or not found.is_ready():
+            return None
+        return found.execute(wanted)
+    except Exception as error:
+        from builder.commands.failures import report
+
+        status = report(error)
+        if not isinstance(error, ContainerError) or isinstance(error, SandboxUnavailable):
+            return status
+        return 127 if isinstance(error, CommandNotFound) else 126

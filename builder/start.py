@@ -1,5 +1,6 @@
 """Where `lamina` begins: a build that changes nothing is answered, a container whose start is
-remembered is run (`builder.quick`), all else is `builder.cli`'s.
+remembered is run, a command executed in one that runs (`builder.quick`); all else is the matter
+of `builder.cli`.
 
 The answer takes a tenth of the time that importing the command line takes, which is why this
 module reads the few arguments it must by itself, and why it imports so little.
@@ -21,8 +22,7 @@ def main() -> None:
     try:
         root = build_root(arguments)
         answered = root is not None and _answer(root, arguments, began)
-        running = run_words(arguments)
-        status = _run(*running) if running is not None else None
+        status = _quick_status(arguments)
     except KeyboardInterrupt:
         sys.exit(128 + 2)
     except BrokenPipeError:
@@ -48,10 +48,14 @@ def build_root(arguments: list[str]) -> str | None:
 
 def run_words(arguments: list[str]) -> tuple[str, list[str]] | None:
     """The store's root and the words after `run`, if a container is to be run."""
-    root = _root_of("run", arguments)
+    return _words_after("run", arguments)
+
+
+def _words_after(command: str, arguments: list[str]) -> tuple[str, list[str]] | None:
+    root = _root_of(command, arguments)
     if root is None:
         return None
-    before = 3 if arguments[0] == "--root" else 1 if arguments[0] == "run" else 2
+    before = 3 if arguments[0] == "--root" else 1 if arguments[0] == command else 2
     return root, arguments[before:]
 
 
@@ -78,13 +82,19 @@ def default_root() -> str:
     return os.path.join(data, "lamina")
 
 
-def _run(root: str, words: list[str]) -> int | None:
-    """Run a container by a remembered start; its exit status, `None` if there is none."""
-    if not os.path.isdir(f"{root}/containers/starts"):
-        return None
-    from builder.quick import answer
+def _quick_status(arguments: list[str]) -> int | None:
+    """Run a container or a command in one in the quick way; `None` if there is none."""
+    running = run_words(arguments)
+    if running is not None and os.path.isdir(f"{running[0]}/containers/starts"):
+        from builder.quick import answer
 
-    return answer(root, words)
+        return answer(*running)
+    executing = _words_after("exec", arguments)
+    if executing is not None:
+        from builder.quick import answer_exec
+
+        return answer_exec(*executing)
+    return None
 
 
 def _answer(root: str, arguments: list[str], began: float) -> bool:

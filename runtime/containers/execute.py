@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from runtime.containers.record import Container
 from runtime.containers.security import call_filter, privileged_capabilities
@@ -14,6 +16,7 @@ from runtime.monitor.identity import is_alive, open_process
 from runtime.sandbox.privilege import join
 from runtime.sandbox.server import Process, SandboxServer
 from runtime.sandbox.spec import EntrySpec, merged_rlimits
+from runtime.sandbox.wire import encode_order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,13 @@ def entered(container: Container) -> Iterator[Target]:
             yield Target(container, server, pidfd)
     finally:
         os.close(pidfd)
+
+
+def entry_order(container: Container) -> dict[str, Any]:
+    """The order of any command, as `runtime.sandbox.wire` has it; the words are still to come."""
+    wanted = ExecSpec(command=())
+    order: dict[str, Any] = marshal.loads(encode_order(entry_spec(container, wanted, pid=0)))
+    return order
 
 
 def entry_spec(container: Container, wanted: ExecSpec, *, pid: int) -> EntrySpec:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from runtime.containers.devices import device_mounts
+from runtime.containers.entry_file import write_entry
+from runtime.containers.execute import entry_order
 from runtime.containers.folder import containers_directory, find_container, new_folder
 from runtime.containers.names import check_name, locked_names
 from runtime.containers.networks import checked, extra_hosts, names_of, shared_files
@@ -149,6 +151,7 @@ def sandbox_of(
         terminal=spec.terminal,
         terminal_size=terminal_size,
     )
+    write_entry(folder, entry_order(container))
     return confined(store.root, spec, sandbox)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from runtime.containers.attending import Attended, attend
+from runtime.containers.entry_file import write_entry
 from runtime.containers.holding import folder_names, make_folder, try_hold
 from runtime.containers.names import check_name, locked_names
 from runtime.image.store.remove import remove_tree
@@ -90,6 +91,7 @@ class Made:
     def prepare(self, start: Start) -> bytes:
         """Make what its sandbox needs; its order."""
         start.make(self._folder, self._hostname)
+        write_entry(self._folder, start.entry_order_for(self._env))
         return start.order_for(self._folder, self.argv, self._env, self._hostname)
 
     def discard(self) -> None:

@@ -17,6 +17,8 @@ from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Any, Final
 
+from runtime.containers.entry_file import ENTRY
+from runtime.containers.execute import entry_order
 from runtime.containers.holding import containers_directory
 from runtime.containers.record import Container, State, state_document
 from runtime.containers.remove import event_attributes
@@ -48,7 +50,7 @@ from runtime.sandbox.wire import encode_order
 
 _MOST: Final = 64
 """How many starts are remembered."""
-_RECORDED: Final = (files.CONFIG, files.STATE, files.PASSING)
+_RECORDED: Final = (files.CONFIG, files.STATE, files.PASSING, ENTRY)
 _OUR_OWN: Final = (
     "builder/start.py", "builder/quick.py", "runtime/containers/quick.py",
     "runtime/containers/quick_made.py", "runtime/containers/confirming.py",
@@ -118,6 +120,7 @@ class Remembering:
             "network": sandbox_network(spec),
             "made": tuple(_made(container)),
             "order": _order(order, container.folder),
+            "entry_order": entry_order(container),
             "config": config,
             "state": state_document(State(status="created")),
             "attributes": event_attributes(container),
@@ -228,6 +231,7 @@ def _check(start: Start, container: Container, order: bytes, config: dict[str, A
     recorded["created_ns"] = description.created_ns
     if (
         marshal.loads(again) != marshal.loads(order)
+        or start.entry_order_for(env) != entry_order(container)
         or json.loads(json.dumps(recorded)) != config
         or start.files_sum == 0
     ):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Pairs = tuple[tuple[str, str], ...]
 
-_FORM: Final = 1
+_FORM: Final = 2
 """To be raised when the meaning of what is written changes."""
 GRAIN_NS: Final = 50_000_000
 """How far behind a file's times may be: kernels take them from a clock that ticks (4-10 ms)."""
@@ -57,6 +57,7 @@ class Start:
     extra_hosts, network  of the generated files
     made        what has to be in the folder: path, kind, mode, owner, attributes, time
     order       its sandbox; paths below `FOLDER` are in the container's own
+    entry_order  that of commands of `exec`
     config, state, attributes  what is recorded of it
     """
 
@@ -78,6 +79,7 @@ class Start:
     network: str
     made: tuple[tuple[Any, ...], ...]
     order: dict[str, Any]
+    entry_order: dict[str, Any]
     config: dict[str, Any]
     state: dict[str, Any]
     attributes: dict[str, str]
@@ -113,6 +115,11 @@ class Start:
         order["env"] = tuple((_text(name), _text(value)) for name, value in env)
         order["hostname"] = _text(hostname)
         return marshal.dumps(order)
+
+    def entry_order_for(self, env: Pairs) -> dict[str, Any]:
+        """The order of commands of `exec`, to be kept beside the container."""
+        pairs = tuple((_text(name), _text(value)) for name, value in env)
+        return {**self.entry_order, "env": pairs}
 
     def config_for(
         self,
