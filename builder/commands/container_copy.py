@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -146,8 +147,8 @@ def _copy(
     if name is None and not (is_folder and _is_content(source)):
         name = _name(source)
     recorded = isinstance(place, ContainerPlace) and has_one_id()
-    writer = TreeWriter(place.below(directory), owner, recorded=recorded)
-    try:
+    with _explained(shown), place.below(directory) as below:
+        writer = TreeWriter(below, owner, recorded=recorded)
         for item in read_tree(fd):
             path = b"/".join(part for part in (name, item.path) if part)
             if path:
@@ -156,8 +157,6 @@ def _copy(
                     link = b"/".join(part for part in (name, link) if part)
                 writer.put(_linked(item, link), path)
         writer.finish()
-    except OSError as error:
-        raise CopyFailed(_why(error, shown)) from error
     _tell_left_out(writer)
     return size_text(writer.bytes)
 
@@ -196,14 +195,12 @@ def _unpack(place: Place, path: bytes) -> str:
 
     # A tar says whose its files are.
     recorded = has_one_id()
-    writer = TreeWriter(place.below(path), lambda item: (item.uid, item.gid), recorded=recorded)
-    try:
+    with _explained(os.fsdecode(path)), place.below(path) as below:
+        writer = TreeWriter(below, lambda item: (item.uid, item.gid), recorded=recorded)
         for item in _named(read_tar(sys.stdin.buffer)):
             writer.make_parents(item.path)
             writer.put(item, item.path)
         writer.finish()
-    except OSError as error:
-        raise CopyFailed(_why(error, os.fsdecode(path))) from error
     _tell_left_out(writer)
     return size_text(writer.bytes)
 
@@ -223,9 +220,15 @@ def _is_content(path: bytes) -> bool:
     return path.endswith(b"/.") or path in (b".", b"/")
 
 
-def _why(error: OSError, shown: str) -> str:
-    where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-    return f"cannot copy to {shown}: {where}{(error.strerror or str(error)).lower()}"
+@contextmanager
+def _explained(shown: str) -> Iterator[None]:
+    """Says of what the kernel refuses what it was for."""
+    try:
+        yield
+    except OSError as error:
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        why = (error.strerror or str(error)).lower()
+        raise CopyFailed(f"cannot copy to {shown}: {where}{why}") from error
 
 
 def _tell_left_out(writer: TreeWriter) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final, Protocol
 
 from runtime.sandbox.mounts import open_in_root
@@ -35,7 +36,7 @@ class Place(Protocol):
     def open(self, path: bytes, *, follow: bool) -> int:
         """A descriptor (O_PATH) of what is there; `OSError`."""
 
-    def below(self, path: bytes) -> DirectoryOpener:
+    def below(self, path: bytes) -> AbstractContextManager[DirectoryOpener]:
         """How directories below the directory at `path` are opened, to write in them."""
 
 
@@ -45,20 +46,16 @@ class HostPlace:
     def open(self, path: bytes, *, follow: bool) -> int:
         return os.open(path, _PATH | (0 if follow else os.O_NOFOLLOW))
 
-    def below(self, path: bytes) -> DirectoryOpener:
-        """Below it no link is followed: what is copied may bring some."""
-
-        def open_directory(relative: bytes) -> int:
-            base = os.open(path, _DIRECTORY)
-            if not relative:
-                return base
-            try:
-                resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
-                return openat2(base, relative, _DIRECTORY, resolve=resolve)
-            finally:
-                os.close(base)
-
-        return open_directory
+    @contextmanager
+    def below(self, path: bytes) -> Iterator[DirectoryOpener]:
+        """Always below the same directory, whatever becomes of its path; there no link is
+        followed: what is copied may bring some."""
+        base = os.open(path, _DIRECTORY)
+        resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
+        try:
+            yield lambda relative: openat2(base, relative or b".", _DIRECTORY, resolve=resolve)
+        finally:
+            os.close(base)
 
 
 class ContainerPlace:
@@ -70,8 +67,9 @@ class ContainerPlace:
     def open(self, path: bytes, *, follow: bool) -> int:
         return open_in_root(self._root, path, _PATH | (0 if follow else os.O_NOFOLLOW))
 
-    def below(self, path: bytes) -> DirectoryOpener:
-        return lambda relative: open_in_root(self._root, path + b"/" + relative, _DIRECTORY)
+    @contextmanager
+    def below(self, path: bytes) -> Iterator[DirectoryOpener]:
+        yield lambda relative: open_in_root(self._root, path + b"/" + relative, _DIRECTORY)
 
 
 def mode_at(place: Place, path: bytes, *, follow: bool = True) -> int | None:
