@@ -16,14 +16,11 @@ import stat
 import sys
 
 from runtime.errors import UserNotFound
-from runtime.owner_record import Record, write_record
-from runtime.sandbox import single_id, syscalls
+from runtime.sandbox import syscalls
 from runtime.sandbox.command import Unexecutable, execute
-from runtime.sandbox.emulation import emulation_filter
 from runtime.sandbox.mounts import open_in_root
 from runtime.sandbox.reaper import fork_command
 from runtime.sandbox.root import Root
-from runtime.sandbox.supervisor import send_listener
 from runtime.sandbox.terminal import take_terminal
 from runtime.sandbox.wire import encode_failure
 from runtime.user import find_user, with_groups
@@ -34,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+    from runtime.sandbox.single_id import SingleId
     from runtime.sandbox.wire import Order
     from runtime.user import Ids
 else:
@@ -56,6 +54,11 @@ class Child:
         self._error_fd = error_fd
         self._last_capability = last_capability
         self._stage = "start"
+        self._single: SingleId | None = None
+        if order.supervisor >= 0:
+            from runtime.sandbox.single_id import SingleId
+
+            self._single = SingleId(order.supervisor)
 
     def run(self) -> NoReturn:
         """Become the command, or say why not and end."""
@@ -92,13 +95,13 @@ class Child:
         ids = with_groups(find_user(passwd, group, order.user), group, order.groups)
         self._environment = _environment(order, ids)
         self._set_stage(f"enter the working directory {os.fsdecode(order.cwd)}")
-        recorded = order.supervisor >= 0
         makes = ids if self.makes_directory else None
-        enter_directory(root_fd, order.cwd, makes, recorded=recorded)
+        give = os.fchown if self._single is None else self._single.record_owner
+        enter_directory(root_fd, order.cwd, makes, give)
         if order.terminal:
             self._set_stage("make a terminal")
             console = not order.enter
-            owner = 0 if order.supervisor >= 0 else ids.uid
+            owner = ids.uid if self._single is None else 0
             take_terminal(root_fd, self._error_fd, order.terminal_size, owner, console=console)
         self._set_stage("give up privileges")
         self._give_up_privileges(ids)
@@ -132,8 +135,8 @@ class Child:
 
     def _give_up_privileges(self, ids: Ids) -> None:
         order = self._order
-        if order.supervisor >= 0:
-            self._give_up_as_single_id(ids)
+        if self._single is not None:
+            self._give_up_as_single_id(ids, self._single)
             return
         if order.seccomp is not None and not order.no_new_privileges:
             # Needs CAP_SYS_ADMIN, so before it is gone.
@@ -152,7 +155,7 @@ class Child:
             if order.seccomp is not None:
                 self._filter(order.seccomp)
 
-    def _give_up_as_single_id(self, ids: Ids) -> None:
+    def _give_up_as_single_id(self, ids: Ids, single: SingleId) -> None:
         """The same, where there is but one ID: others are that one under another number."""
         order = self._order
         if ids.uid != 0:
@@ -163,12 +166,11 @@ class Child:
         self._set_stage("give up privileges")
         if ids.uid != 0:
             # Filtered by now: meanwhile a process of the container could take this one over.
-            single_id.map_to(ids.uid, ids.gid)
+            single.map_to(ids.uid, ids.gid)
         kept = self._bound_capabilities()
         if ids.uid == 0:
             self._set_stage("install the filter of what one ID cannot do")
-            listener = syscalls.seccomp_listener(emulation_filter(kept))
-            send_listener(listener, order.supervisor)
+            single.emulate(kept)
             syscalls.capset(kept, kept, 0)
         else:
             syscalls.capset(0, 0, 0)
@@ -292,7 +294,12 @@ def _read(root_fd: int, path: bytes) -> bytes:
     return content
 
 
-def enter_directory(root_fd: int, path: bytes, ids: Ids | None, *, recorded: bool = False) -> None:
+def enter_directory(
+    root_fd: int,
+    path: bytes,
+    ids: Ids | None,
+    give: Callable[[int, int, int], None] = os.fchown,
+) -> None:
     """Go there; with `ids` made if it is missing, owned by them, its missing parents by root.
 
     Resolved inside the root and never through a magic link of /proc (CVE-2024-21626).
@@ -303,14 +310,16 @@ def enter_directory(root_fd: int, path: bytes, ids: Ids | None, *, recorded: boo
     except FileNotFoundError:
         if ids is None:
             raise
-        fd = _make_directory(root_fd, path, ids, recorded)
+        fd = _make_directory(root_fd, path, ids, give)
     os.fchdir(fd)
     os.close(fd)
     if not os.getcwdb().startswith(b"/"):
         raise OSError(errno.EPERM, "is outside of the container's root", path)
 
 
-def _make_directory(root_fd: int, path: bytes, ids: Ids, recorded: bool) -> int:
+def _make_directory(
+    root_fd: int, path: bytes, ids: Ids, give: Callable[[int, int, int], None]
+) -> int:
     parts = [part for part in path.split(b"/") if part not in (b"", b".")]
     fd = os.dup(root_fd)
     for number in range(len(parts)):
@@ -323,10 +332,7 @@ def _make_directory(root_fd: int, path: bytes, ids: Ids, recorded: bool) -> int:
             below = os.open(parts[number], os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
             os.fchmod(below, 0o755)
             if number == len(parts) - 1:
-                if recorded:
-                    write_record(below, stat.S_IFDIR, Record(ids.uid, ids.gid))
-                else:
-                    os.fchown(below, ids.uid, ids.gid)
+                give(below, ids.uid, ids.gid)
         os.close(fd)
         fd = below
     return fd

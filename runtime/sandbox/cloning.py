@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import os
 
+from runtime.owner_record import has_one_id
 from runtime.sandbox import syscalls
 from runtime.sandbox.child import Child, enter_surroundings
 from runtime.sandbox.helper import clone_by_helper
 from runtime.sandbox.joining import join_namespaces, joins_any, new_kinds
-from runtime.sandbox.supervisor import start_supervisor
 from runtime.sandbox.user_namespace import enter_user_namespace
 
 TYPE_CHECKING = False
@@ -44,7 +44,10 @@ def clone_container(
     `error_fd`, which is at its end when the command has been executed. `capability` is the
     kernel's last one. A helper has to be waited for, too; see `clone_by_helper`.
     """
-    order.supervisor = start_supervisor()
+    if has_one_id():
+        from runtime.sandbox.supervisor import start_supervisor
+
+        order.supervisor = start_supervisor()
     try:
         return _clone(order, standard, error_fd, capability, flags, exit_signal)
     finally:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import os
 
+from runtime.owner_record import has_one_id
 from runtime.sandbox import syscalls
 from runtime.sandbox.child import Child, forbid_imports
 from runtime.sandbox.helper import clone_by_helper
-from runtime.sandbox.supervisor import start_supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,10 @@ def clone_into(
 
     Its pid and pidfd, and the pid of a helper; see `clone_by_helper`.
     """
-    order.supervisor = start_supervisor()
+    if has_one_id():
+        from runtime.sandbox.supervisor import start_supervisor
+
+        order.supervisor = start_supervisor()
 
     def prepare(stage: Callable[[str], None]) -> tuple[int, None]:
         stage("enter the container")

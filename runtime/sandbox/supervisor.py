@@ -18,7 +18,6 @@ import os
 import select
 import sys
 
-from runtime.owner_record import has_one_id
 from runtime.sandbox import syscalls
 from runtime.sandbox.emulation import asked_calls
 from runtime.sandbox.waiting_call import REQUEST_SIZE, Call, Gone, LeaveIt
@@ -37,12 +36,10 @@ _CONTINUE: Final = 1
 
 
 def start_supervisor() -> int:
-    """A descriptor to send the listener of a filter to, where there is only one id; else -1.
+    """Fork one; a descriptor to send the listener of a filter to.
 
     To be called by a process without threads that waits for no children but those it knows.
     """
-    if not has_one_id():
-        return -1
     _reap()
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     # Without an exit signal it is none of the children that others wait for.
