@@ -15,7 +15,7 @@ from runtime.network.resolver import Resolver, open_sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from runtime.monitor.loop import Loop
 
@@ -25,14 +25,18 @@ _MOST_BYTES = 1 << 22
 
 
 class Names:
-    """Who is on some networks: `files` are pairs of a network's name and its file."""
+    """Who is on some networks: `files` gives pairs of a network's name and its file.
 
-    def __init__(self, files: Sequence[tuple[str, str]]) -> None:
-        self._files = [_NamesFile(network, path) for network, path in files]
+    It is asked each time: a container may be connected to others while it runs.
+    """
+
+    def __init__(self, files: Callable[[], Sequence[tuple[str, str]]]) -> None:
+        self._wanted = files
+        self._known: dict[tuple[str, str], _NamesFile] = {}
 
     def addresses(self, name: str) -> list[bytes] | None:
         """The addresses of a name in lower case, as they are on the first network that has it."""
-        for file in self._files:
+        for file in self._files():
             found = file.read().addresses.get(name)
             if found is not None:
                 return found
@@ -40,11 +44,16 @@ class Names:
 
     def name(self, address: bytes) -> str | None:
         """Who has an address, with the name of the network, as docker says it."""
-        for file in self._files:
+        for file in self._files():
             found = file.read().names.get(address)
             if found is not None:
                 return found
         return None
+
+    def _files(self) -> list[_NamesFile]:
+        pairs = self._wanted()
+        self._known = {pair: self._known.get(pair) or _NamesFile(*pair) for pair in pairs}
+        return list(self._known.values())
 
 
 class _NamesFile:
@@ -102,7 +111,7 @@ class NameService:
         self,
         loop: Loop,
         namespace_fd: int,
-        files: Sequence[tuple[str, str]],
+        files: Callable[[], Sequence[tuple[str, str]]],
         servers: Sequence[str],
     ) -> None:
         fds = inside(namespace_fd, open_sockets, "listen to questions of names")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import marshal
 import os
 
-from runtime.errors import ContainerError, NetworkError
+from runtime.errors import NetworkError, SetupFailed
 from runtime.monitor.identity import identify
 from runtime.network import beside, rules
 from runtime.network.links import Links
@@ -68,17 +68,21 @@ class PrivateNetwork:
 
     def before_start(self, order: Order) -> None:
         """Make the network; `ContainerError`."""
-        with open(WANTED, "rb", buffering=0) as file:
-            wanted: Fields = marshal.loads(file.readall() or b"")
+        wanted = _read_wanted()
         self._folder, self._table = wanted["folder"], wanted["table"]
         try:
             self._namespace = make_namespace()
             with Locked(self._folder) as locked:
                 container = self._attach(locked, wanted)
             if wanted["resolves"]:
-                self._names = self._serve_names(wanted, container)
+                self._names = self._serve_names(wanted)
+        except SetupFailed as error:
+            raise (_explained(error.errno) or error) from error
         except OSError as error:
-            raise _explained(error) from error
+            number = error.errno or 0
+            text = os.strerror(number).lower()
+            known = _explained(number)
+            raise known or NetworkError(f"cannot make the network: {text}") from error
         order.network, order.network_fd = "joined", self._namespace
         write_hosts(wanted["hosts"], container)
 
@@ -101,16 +105,11 @@ class PrivateNetwork:
             os.close(self._namespace)
             self._namespace = -1
 
-    def _serve_names(self, wanted: Fields, container: Fields) -> NameService:
-        places = [place["network"] for place in wanted["endpoints"]]
-        files = [
-            (place["name"], names_file(self._folder, place["id"]))
-            for place in places
-            if place["name"] != DEFAULT
-        ]
-        leads_out = not all(place["internal"] for place in places)
+    def _serve_names(self, wanted: Fields) -> NameService:
+        leads_out = not all(place["network"]["internal"] for place in wanted["endpoints"])
         servers = wanted["servers"] if leads_out else ()
-        return NameService(self._loop, self._namespace, files, servers)
+        known = _NamedNetworks()
+        return NameService(self._loop, self._namespace, known.files, servers)
 
     def _attach(self, locked: Locked, wanted: Fields) -> Fields:
         record = locked.record
@@ -149,6 +148,33 @@ class PrivateNetwork:
             locked.save()
             raise
         return container
+
+
+class _NamedNetworks:
+    """The networks on which a container knows others by name, as its folder says at the time."""
+
+    def __init__(self) -> None:
+        self._stamp = (0, 0)
+        self._files: list[tuple[str, str]] = []
+
+    def files(self) -> list[tuple[str, str]]:
+        """Names of networks, and their files of names."""
+        found = os.stat(WANTED)
+        if (found.st_ino, found.st_mtime_ns) != self._stamp:
+            self._stamp = found.st_ino, found.st_mtime_ns
+            wanted = _read_wanted()
+            self._files = [
+                (place["network"]["name"], names_file(wanted["folder"], place["network"]["id"]))
+                for place in wanted["endpoints"]
+                if place["network"]["name"] != DEFAULT
+            ]
+        return self._files
+
+
+def _read_wanted() -> Fields:
+    with open(WANTED, "rb", buffering=0) as file:
+        wanted: Fields = marshal.loads(file.readall() or b"")
+    return wanted
 
 
 def release(folder: str, table: str, container_id: str) -> None:
@@ -213,10 +239,11 @@ def write_hosts(wanted: tuple[str, str, str] | None, container: Fields) -> None:
         os.close(fd)
 
 
-def _explained(error: OSError) -> ContainerError:
-    if error.errno in (1, 13, 93, 95):  # EPERM, EACCES, EPROTONOSUPPORT, EOPNOTSUPP
+def _explained(number: int) -> NetworkError | None:
+    """What it means that the kernel refuses a network so, if it means that it never will."""
+    if number in (1, 13, 93, 95):  # EPERM, EACCES, EPROTONOSUPPORT, EOPNOTSUPP
         return NetworkError(
             f"private networks cannot be had here: {_NO_PRIVILEGE}",
             hint="--network host or --network none; in a container, give it --cap-add NET_ADMIN",
         )
-    return NetworkError(f"cannot make the network: {(error.strerror or str(error)).lower()}")
+    return None

@@ -57,7 +57,7 @@ class RootlessNetwork:
             self._uplink = Uplink(self._programs, self._namespace, ports)
             self._uplink.attend(self._loop)
             if wanted["resolves"]:
-                self._names = NameService(self._loop, self._namespace, (), wanted["servers"])
+                self._names = NameService(self._loop, self._namespace, tuple, wanted["servers"])
             self._folder = wanted["folder"]
             container = self._record(wanted, ports)
         except OSError as error:

@@ -218,6 +218,11 @@ def test_twenty_at_once_have_addresses_of_their_own(place: Place) -> None:
     assert all(f"dnat ip to {address}:80" in place.machine.rules() for address in addresses)
 
 
+def _asked(place: Place, container: str, name: str) -> str:
+    """What the name server of a container says of a name."""
+    return place.lamina("exec", container, "nslookup", name, "127.0.0.11", status=None).text
+
+
 def _monitor(place: Place, name: str) -> int:
     full = place.containers.inspect(name)["Id"]
     path = place.lamina.root / "containers" / full / "state.json"
@@ -273,7 +278,11 @@ def test_networks_are_apart(place: Place, networks: dict[str, str]) -> None:
 def test_connected_while_it_runs(place: Place, networks: dict[str, str]) -> None:
     both, plain = networks["both"], networks["plain"]
     one, two = place.serving_on(both, "one"), place.serving_on(plain, "two")
+    assert "can't find x" in _asked(place, two, "x")
     place.lamina("network", "connect", "--alias", "x", plain, one)
+    # By name, both ways at once.
+    assert place.address(one, plain) in _asked(place, two, "x")
+    assert place.address(two, plain) in _asked(place, one, two)
     assert place.heard(one, place.address(two, plain), 80) == "two\n"
     assert place.heard(two, place.address(one, plain), 80) == "one\n"
     again = place.lamina("network", "connect", plain, one, status=1)
