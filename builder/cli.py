@@ -77,6 +77,7 @@ _COMMANDS = {
     "volume": "builder.commands.volume",
     "top": "builder.commands.container_top",
     "unpause": "builder.commands.container_control",
+    "update": "builder.commands.container_update",
     "wait": "builder.commands.container_control",
 }
 

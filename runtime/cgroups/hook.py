@@ -21,30 +21,46 @@ if TYPE_CHECKING:
 MODULE = "runtime.cgroups.hook"
 
 
-def encode_hook(path: str, writes: tuple[Write, ...], rules: tuple[Rule, ...] | None) -> bytes:
+CHANGED = "limits"
+"""In a container's folder: limits that were changed since its monitor was started."""
+
+
+def encode_writes(writes: tuple[Write, ...]) -> bytes:
+    """The content of that file."""
+    return marshal.dumps(writes)
+
+
+def encode_hook(
+    path: str, writes: tuple[Write, ...], rules: tuple[Rule, ...] | None, folder: str
+) -> bytes:
     """The data of a hook: where the groups are in their hierarchies, and what is written.
 
-    `rules` say which devices may be used; any, if `None`.
+    `rules` say which devices may be used; any, if `None`. `folder` is the container's.
     """
-    return marshal.dumps((path, writes, rules))
+    return marshal.dumps((path, writes, rules, folder))
 
 
 def open_hook(data: bytes, container_id: str, loop: object) -> LimitsHook:
     """The hook of a container."""
-    path, writes, rules = marshal.loads(data)
-    return LimitsHook(path, writes, rules)
+    path, writes, rules, folder = marshal.loads(data)
+    return LimitsHook(path, writes, rules, folder)
 
 
 class LimitsHook:
     """The groups of one container."""
 
     def __init__(
-        self, path: str, writes: tuple[Write, ...], rules: tuple[Rule, ...] | None
+        self,
+        path: str,
+        writes: tuple[Write, ...],
+        rules: tuple[Rule, ...] | None,
+        folder: str | None = None,
     ) -> None:
+        self._path = path
         self._writes = writes
         self._rules = rules
-        controllers = [controller for controller, _, _ in writes]
-        self._groups = Groups(find_layout(), path, controllers=controllers)
+        self._folder = folder
+        self._groups = self._new_groups()
 
     @property
     def unified_cgroup(self) -> str | None:
@@ -63,6 +79,7 @@ class LimitsHook:
 
     def before_start(self, order: Order) -> None:
         """Make the groups with their limits, for the first process to begin in."""
+        self._take_changes()
         live = self.make(every_device=order.all_devices)
         order.live_devices = order.live_devices or live
         order.unified_cgroup = os.fsencode(self.unified_cgroup) if self.unified_cgroup else None
@@ -98,6 +115,24 @@ class LimitsHook:
     def after_exit(self) -> None:
         """Remove the groups, with whatever process is still in them."""
         self._groups.remove()
+
+    def _new_groups(self) -> Groups:
+        controllers = [controller for controller, _, _ in self._writes]
+        return Groups(find_layout(), self._path, controllers=controllers)
+
+    def _take_changes(self) -> None:
+        """Have the limits that `update` has set since."""
+        if self._folder is None:
+            return
+        try:
+            fd = os.open(f"{self._folder}/{CHANGED}", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            self._writes = marshal.loads(os.read(fd, 1 << 16))
+        finally:
+            os.close(fd)
+        self._groups = self._new_groups()
 
     def _filter(self, rules: tuple[Rule, ...]) -> bool:
         """Have only these devices work; whether that is so."""

@@ -7,10 +7,11 @@ has no time to lose, only for limits.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 
 from runtime.cgroups.groups import Groups, all_groups
-from runtime.cgroups.hook import MODULE, encode_hook
+from runtime.cgroups.hook import CHANGED, MODULE, encode_hook
 from runtime.cgroups.layout import Layout, default_parent, find_layout, owns_hierarchies
 from runtime.cgroups.limits import NO_LIMITS
 from runtime.cgroups.plan import Write, plan_v1, plan_v2
@@ -102,10 +103,12 @@ def limits_hooks(container: Container, *, monitored: bool) -> tuple[tuple[str, b
     path = f"{found.path}/{container.id}"
     # Whoever removes it may be in another group, and have another idea of where it is.
     files.write_file(os.path.join(container.folder, files.CGROUP), path.encode())
+    with suppress(FileNotFoundError):
+        os.unlink(os.path.join(container.folder, CHANGED))  # It is in the spec by now.
     rules = None
     if owns_hierarchies():  # Others have no rights to devices that could be taken from them.
         rules = device_rules(spec.devices, spec.device_rules)
-    return ((MODULE, encode_hook(path, found.writes, rules)),)
+    return ((MODULE, encode_hook(path, found.writes, rules, container.folder)),)
 
 
 def group_path(folder: str) -> str | None:

@@ -370,3 +370,34 @@ def test_version_1_alone(containers: Containers, lamina: Lamina) -> None:
     identity, *rest = told.stdout.splitlines()
     assert rest == [name, "paused", name, "running", "137", name, name], told.stderr
     assert not groups_of(identity)
+
+
+@pytest.mark.root
+def test_other_limits(containers: Containers, lamina: Lamina) -> None:
+    need_groups()
+    script = "trap exit USR1; while :; do sleep 0.05; done"
+    name = containers.sh("one", script, "-m", "40m", "--restart", "always", "--network", "none")
+    document = containers.inspect(name)
+    identity = document["Id"]
+
+    def memory() -> int:
+        return int(value(identity, "memory.limit_in_bytes", "memory.max"))
+
+    # More than memory and swap together may be so far, then less.
+    for size in (200, 30):
+        lamina("update", "-m", f"{size}m", "--cpus", "0.5", name)
+        assert memory() == size << 20
+    assert value(identity, "cpu.cfs_quota_us", "cpu.max").split()[0] == "50000"
+    host = containers.inspect(name)["HostConfig"]
+    assert (host["Memory"], host["CpuQuota"]) == (30 << 20, 50_000)
+    # Its monitor, which knows the old ones, starts it again.
+    lamina("kill", "-s", "USR1", name)
+    wait_for(lambda: containers.inspect(name)["RestartCount"] == 1)
+    wait_for(lambda: containers.state(name)["Status"] == "running")
+    assert memory() == 30 << 20
+    lamina("stop", "-t", "0", name)
+    lamina("update", "--pids-limit", "9", name)
+    lamina("start", name)
+    assert value(identity, "pids.max", "pids.max") == "9"
+    assert "provide one or more options" in lamina("update", name, status=2).stderr
+    assert "cannot be changed" in lamina("update", "--restart", "no", name, status=2).stderr
