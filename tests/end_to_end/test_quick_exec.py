@@ -36,7 +36,7 @@ def name(lamina: Lamina) -> Iterator[str]:
 
 
 def run(lamina: Lamina, *words: str) -> tuple[bool, tuple[int, str, list[str]]]:
-    """Whether the command line was imported; then exit status and what was said."""
+    """Whether the command line was imported; then the exit status and what was said."""
     outcome: Outcome = lamina("exec", *words, status=None, stdin="in\n", environment=IMPORTS)
     lines = outcome.stderr.splitlines()
     said = [line for line in lines if not line.startswith("import time:")]
@@ -49,13 +49,11 @@ def test_it_is_like_the_ordinary_way(lamina: Lamina, name: str, words: tuple[str
     called = tuple(name if word == "NAME" else word for word in words)
     if "NAME" not in words:
         called = (name, *called)
-    place = called.index(name)
     quick, said = run(lamina, *called)
     # An option that the quick way does not know, and that changes nothing.
     ordinary, expected = run(lamina, "--detach-keys", "ctrl-x", *called)
     assert said == expected
-    assert place >= 0
-    assert (quick, ordinary) == (said[0] in (126, 127), True)  # Errors are told by the other way.
+    assert (quick, ordinary) == (False, True)
 
 
 def test_only_what_runs_is_entered(lamina: Lamina, containers: Containers) -> None:
@@ -92,11 +90,5 @@ def test_what_it_does_not_know_is_for_the_command_line() -> None:
         if name not in EXEC_FLAGS | EXEC_VALUES:
             value = () if option.is_flag else ("x",)
             assert exec_wanted([name, *value, "name", "true"]) is None
-    for words in (
-        ["name"],
-        [],
-        ["-e", "A", "name", "true"],
-        ["-it", "name", "sh"],
-        ["--", "n", "x"],
-    ):
-        assert exec_wanted(words) is None
+    others = ["-e A name true", "-it name sh", "-- name x", "-w/ name x", "name", ""]
+    assert [exec_wanted(words.split()) for words in others] == [None] * len(others)
