@@ -14,6 +14,7 @@ from builder.commands.container_refused import RUN_REFUSED
 from builder.commands.container_run import create_command
 from builder.commands.opened import opened_store
 from builder.commands.refusals import refusing
+from builder.errors import OptionError
 
 
 @click.command(
@@ -39,6 +40,8 @@ def bundle_command(root: str, /, directory: str, **options: Any) -> int:
     from runtime.containers.remove import discard_held
     from runtime.oci.config import VERSION
 
+    if options["runtime"] is not None:
+        raise OptionError("a bundle is for any runtime: leave out --runtime")
     spec = spec_of(options, detached=False)
     with opened_store(root) as store:
         spec = replace(spec, image=available(store, options), remove=True)
@@ -58,6 +61,7 @@ def bundle_command(root: str, /, directory: str, **options: Any) -> int:
                     annotations={
                         "org.opencontainers.image.id": container.description.image_id,
                         **dict(container.spec.labels),
+                        **dict(container.spec.security.annotations),
                     },
                 )
             finally:

@@ -11,6 +11,7 @@ from builder.commands.container_device_options import device_options, devices_of
 from builder.commands.container_limits_options import limits_of, limits_options
 from builder.commands.container_mounts import mounts_of
 from builder.commands.container_network_options import network_of, network_options
+from builder.commands.container_runtime_options import runtime_of, runtime_option
 from builder.commands.container_security_options import security_of, security_options
 from builder.commands.values import (
     host_address,
@@ -71,6 +72,7 @@ def container_options(command: Decorated) -> Decorated:
         click.option("--cidfile", metavar="FILE", help="Write its ID to a new file."),
     )):  # fmt: skip
         command = option(command)
+    command = runtime_option(command)
     return device_options(limits_options(network_options(security_options(command))))
 
 
@@ -109,6 +111,7 @@ def spec_of(options: dict[str, Any], *, detached: bool) -> ContainerSpec:
         restart=restart,  # type: ignore[arg-type]  # one of _POLICIES
         restarts=restarts,
         log=_log(options["log_driver"], options["log_options"]),
+        runtime=runtime_of(options),
         remove=options["remove"],
         **limits_of(options),
         **security_of(options),

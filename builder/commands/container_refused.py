@@ -35,7 +35,6 @@ RUN_REFUSED: Mapping[str, Missing] = {
     "--link-local-ip": Missing(why="link-local addresses cannot be chosen", hint="--ip"),
     "-q": Missing(why="pulling says what it does, on standard error"),
     "--quiet": Missing(why="pulling says what it does, on standard error"),
-    "--runtime": Missing(why="there is no other runtime to choose yet"),
     "--storage-opt": Missing(why="the size of a container's root cannot be limited"),
     "--use-api-socket": _NO_DAEMON,
 }

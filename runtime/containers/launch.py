@@ -81,6 +81,10 @@ class MonitorProcess:
             sandbox = sandbox_of(store, container, size)
             order = encode_order(sandbox)
             hooks = hooks_of(store.root, container, sandbox.mounts)
+            if container.spec.runtime is not None:
+                from runtime.oci.external import prepare_external
+
+                hooks = (*hooks, prepare_external(store, container, sandbox))
         except (ContainerError, ValueError) as error:
             self._record_failure(store, held, str(error))
             if isinstance(error, ContainerError):

@@ -163,6 +163,14 @@ def _has_left_groups(container: Container) -> bool:
     return state.status == "exited" and group_path(container.folder) is not None
 
 
+def _forget_by_runtime(container_id: str, path: str) -> None:
+    """Have the runtime that made it forget it, if its monitor was killed before it had."""
+    if os.path.isdir(os.path.join(path, "made", "state")):
+        from runtime.oci.runtime_hook import forget
+
+        forget(os.path.join(os.path.abspath(path), "made"), container_id)
+
+
 def _remove(store: Store, container_id: str, path: str, *, volumes: bool) -> None:
     name = recorded_name(path)
     if name is not None:
@@ -171,6 +179,7 @@ def _remove(store: Store, container_id: str, path: str, *, volumes: bool) -> Non
     if volumes:
         # First: their names are recorded with the container.
         remove_anonymous(store, container_id, path)
+    _forget_by_runtime(container_id, path)
     remove_groups(group_path(path))
     forget_networks(store.root, container_id)
     remove_tree(path)

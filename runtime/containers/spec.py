@@ -92,6 +92,7 @@ class ContainerSpec:
     ulimits      (resource, soft, hard), besides docker's
     oom_score_adj  see `SandboxSpec`
     restarts     the most restarts of `on-failure`; 0 is any number
+    runtime      the path of another OCI runtime that is to make it
     remove       leave nothing behind at the end
     """
 
@@ -133,6 +134,7 @@ class ContainerSpec:
     device_rules: tuple[Rule, ...] = ()
     ulimits: tuple[tuple[int, int, int], ...] = ()
     oom_score_adj: int | None = None
+    runtime: str | None = None
     remove: bool = False
 
 

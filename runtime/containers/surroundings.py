@@ -32,6 +32,8 @@ def default_mode() -> NetworkMode:
 
 def needs_monitor(spec: ContainerSpec) -> bool:
     """Whether only a monitor can give it what it wants."""
+    if spec.runtime is not None:
+        return True
     shares_processes = spec.security.pid != "private" or bool(spec.security.joined)
     return shares_processes or not isinstance(spec.network.mode, NoNetwork | HostNetwork)
 

@@ -136,6 +136,8 @@ def _process(spec: SandboxSpec, ids: Ids, surroundings: Surroundings) -> dict[st
         "rlimits": [_rlimit(*limit) for limit in spec.rlimits],
         "noNewPrivileges": spec.no_new_privileges,
     }
+    if spec.oom_score_adj is not None:
+        process["oomScoreAdj"] = spec.oom_score_adj
     if spec.terminal and all(spec.terminal_size):
         rows, columns = spec.terminal_size
         process["consoleSize"] = {"height": rows, "width": columns}
@@ -216,7 +218,7 @@ def _standard_mounts(spec: SandboxSpec, surroundings: Surroundings) -> list[dict
     terminals = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]
     if _has_group(surroundings, 5):
         terminals.append("gid=5")
-    return [
+    found = [
         _new("proc", "/proc", *_INERT),
         _new("tmpfs", "/dev", "nosuid", "strictatime", "mode=755", "size=64m"),
         _new("devpts", "/dev/pts", *terminals),
@@ -224,6 +226,7 @@ def _standard_mounts(spec: SandboxSpec, surroundings: Surroundings) -> list[dict
         _new("mqueue", "/dev/mqueue", *_INERT),
         _sysfs(spec, surroundings),
     ]
+    return [mount for mount in found if size or mount["destination"] != "/dev/shm"]
 
 
 def _sysfs(spec: SandboxSpec, surroundings: Surroundings) -> dict[str, Any]:

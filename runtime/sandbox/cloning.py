@@ -44,6 +44,8 @@ def clone_container(
     `error_fd`, which is at its end when the command has been executed. `capability` is the
     kernel's last one. A helper has to be waited for, too; see `clone_by_helper`.
     """
+    if order.cloner is not None:
+        return order.cloner(order, standard, error_fd)
     if has_one_id():
         from runtime.sandbox.supervisor import start_supervisor
 

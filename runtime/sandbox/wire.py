@@ -11,6 +11,8 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from runtime.sandbox.namespaces import Namespace
     from runtime.sandbox.spec import EntrySpec, SandboxSpec, TmpfsMount
 
@@ -25,6 +27,10 @@ _READ_ONLY, _NO_SET_USER_ID, _NO_DEVICES, _NO_EXEC = 1, 2, 4, 8
 # A namespace on the wire: ("new" or "host", b"", 0), or ("join", its file, the start time of the
 # process that the file must be of, or 0).
 WireNamespace = tuple[str, bytes, int]
+
+
+if TYPE_CHECKING:
+    Cloner = Callable[["Order", Sequence[int], int], tuple[int, int, int]]
 
 
 class Order:
@@ -70,6 +76,9 @@ class Order:
     supervisor: int = -1  # where a filter's listener goes (`runtime.sandbox.supervisor`)
     made: dict[WireMount, int] | None = None  # mounts made ahead: descriptors
     enter: int  # a process in the container to enter, or 0 for a new container
+
+    cloner: Cloner | None = None
+    """What makes the first process instead of a clone of ours: a hook's."""
 
     def __init__(self, fields: dict[str, object]) -> None:
         self.__dict__.update(fields)

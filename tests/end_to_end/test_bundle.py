@@ -91,7 +91,9 @@ def test_the_same_container_by_every_runtime(lamina: Lamina, runtime: Runtime, p
         "--tmpfs", "/work:size=1m,mode=700",
         "-v", f"{data}:/data:ro", "--shm-size", "1m",
     )  # fmt: skip
-    for user in ("0:0", "12:34"):
+    # As a plain user runc leaves a process the groups of who calls it.
+    keeps_groups = runtime.name == "runc" and not probes.is_root()
+    for user in ("0:0",) if keeps_groups else ("0:0", "12:34"):
         words = ("-u", user, "busybox", "sh", "-c", f"{PROBE}\necho ====\n{MOUNTS}")
         ours = lamina("run", "--rm", *options, *words).stdout
         bundle = place / f"bundle-{user.partition(':')[0]}"
