@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Final, Literal, NoReturn
 
 _FEWEST_IDS: Final = 65536
+_FIRST_ID: Final = 100000
 _TOOLS_AT: Final = ("/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin")
 
 
@@ -312,24 +313,50 @@ def _tool(name: str) -> str:
 def _ranges(path: str, name: str, uid: int) -> tuple[tuple[int, int], ...]:
     """The subordinate IDs of a user: starts and counts (subuid(5))."""
     found = []
+    for owner, start, count in _all_ranges(path):
+        if owner in (name, str(uid)):
+            found.append((start, count))
+    if not found:
+        raise SandboxUnavailable(
+            "a user namespace with subordinate IDs",
+            f"{path} has no line for {name}",
+            f"as root: {_remedy(path, name, uid)}",
+        )
+    return tuple(found)
+
+
+def _remedy(path: str, name: str, uid: int) -> str:
+    """What gives the user its ranges, of both kinds: one remedy, not two, one after the other."""
+    words, absent = ["usermod"], []
+    for kind in ("subuid", "subgid"):
+        file = os.path.join(os.path.dirname(path), kind)
+        if not os.path.exists(file):
+            absent.append(file)  # usermod does not make it.
+        if not any(owner in (name, str(uid)) for owner, _, _ in _all_ranges(file)):
+            words += [f"--add-{kind}s", _free_range(file)]
+    make = f"touch {' '.join(absent)} && " if absent else ""
+    return f"{make}{' '.join(words)} {name}"
+
+
+def _free_range(path: str) -> str:
+    """A range that is nobody's yet, as usermod(8) takes it."""
+    first = max((start + count for _, start, count in _all_ranges(path)), default=_FIRST_ID)
+    first = max(first, _FIRST_ID)
+    return f"{first}-{first + _FEWEST_IDS - 1}"
+
+
+def _all_ranges(path: str) -> list[tuple[str, int, int]]:
+    """Whose subordinate IDs are which: starts and counts."""
+    found = []
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             for line in file:
                 fields = line.strip().split(":")
-                if len(fields) != 3 or fields[0] not in (name, str(uid)):
-                    continue
-                if fields[1].isdigit() and fields[2].isdigit() and int(fields[2]) > 0:
-                    found.append((int(fields[1]), int(fields[2])))
+                if len(fields) == 3 and fields[1].isdigit() and fields[2].isdigit():
+                    found.append((fields[0], int(fields[1]), int(fields[2])))
     except FileNotFoundError:
-        pass
-    if not found:
-        kind = "subuids" if path.endswith("subuid") else "subgids"
-        raise SandboxUnavailable(
-            "a user namespace with subordinate IDs",
-            f"{path} has no line for {name}",
-            f"as root: usermod --add-{kind} 100000-{100000 + _FEWEST_IDS - 1} {name}",
-        )
-    return tuple(found)
+        return []
+    return [each for each in found if each[2] > 0]
 
 
 def _mapped(kind: str) -> tuple[tuple[int, int], ...]:

@@ -50,11 +50,18 @@ def test_subordinate_ids_of_a_user(tmp_path: Path) -> None:
 
 
 def test_without_subordinate_ids(tmp_path: Path) -> None:
+    both = "--add-subuids 100000-165535 --add-subgids 100000-165535 me"
     for name in ("subuid", "subgid"):
         path = str(tmp_path / name)
         said = remedy(partial(privilege._ranges, path, "me", 1))
         assert f"{path} has no line for me" in said
-        assert f"usermod --add-{name}s 100000-165535 me" in said
+        made = f"touch {tmp_path}/subuid {tmp_path}/subgid"
+        assert said.endswith(f"as root: {made} && usermod {both}")
+    # A range that others have is not offered, and what is there is not asked for.
+    (tmp_path / "subuid").write_text("me:100000:65536\n")
+    (tmp_path / "subgid").write_text("other:1:5\nother:200000:65536\n")
+    said = remedy(partial(privilege._ranges, str(tmp_path / "subgid"), "me", 1))
+    assert said.endswith("as root: usermod --add-subgids 265536-331071 me")
 
 
 def test_without_the_programs_that_map_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +121,8 @@ def test_a_user_without_subordinate_ids_has_one_id() -> None:
     kind, why, remedy = apart(work)
     assert kind == "single id"
     assert why.endswith("subuid has no line for 54321")
-    assert remedy == "as root: usermod --add-subuids 100000-165535 54321"
+    assert remedy.startswith("as root: usermod --add-subuids ")
+    assert remedy.endswith(" 54321")
 
 
 def in_a_user_namespace(of_ids: int) -> None:
