@@ -85,7 +85,16 @@ def _bound(protocol: str, address: str, number: int) -> _socket.socket:
             raise
     # Perhaps only what is left of connections of who had it before; a listener is in the way
     # for this, too.
-    return _bind(protocol, address, number, reuse=True)
+    socket = _bind(protocol, address, number, reuse=True)
+    try:
+        if address != _ANY[1]:
+            # Then two who come so are in each other's way. Nobody gets here, but from ::1, where
+            # they had better be refused.
+            socket.listen(0)
+    except BaseException:
+        socket.close()
+        raise
+    return socket
 
 
 def _bind(protocol: str, address: str, number: int, *, reuse: bool) -> _socket.socket:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -254,6 +255,25 @@ def test_ports_are_held() -> None:
         other.hold([("udp", "127.0.0.1", number, 80)], ipv6=False)
         held.close()
         other.hold([("tcp", "", number, 80)], ipv6=False)
+    finally:
+        held.close()
+        other.close()
+
+
+def test_a_port_whose_connections_have_just_ended_is_free() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        number = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", number)) as client:
+            accepted, _ = server.accept()
+            accepted.close()  # who ends it first keeps it in TIME_WAIT
+            assert client.recv(1) == b""
+    with socket.socket() as plain, pytest.raises(OSError, match="in use"):
+        plain.bind(("", number))
+    held, other = HeldPorts(), HeldPorts()
+    try:
+        held.hold([("tcp", "", number, 80)], ipv6=True)
+        with pytest.raises(NetworkError, match="port is already allocated"):
+            other.hold([("tcp", "", number, 80)], ipv6=False)
     finally:
         held.close()
         other.close()
