@@ -25,7 +25,12 @@ from runtime.containers.spec import (
     resolved,
 )
 from runtime.containers.surroundings import sandbox_network
-from runtime.containers.volume_mounts import provide_volumes, sandbox_mounts, with_volumes
+from runtime.containers.volume_mounts import (
+    check_owners,
+    provide_volumes,
+    sandbox_mounts,
+    with_volumes,
+)
 from runtime.image.store.remove import remove_tree
 from runtime.image.store.store import Store
 from runtime.monitor.events import append_event
@@ -108,13 +113,15 @@ def sandbox_of(
         os.mkdir(made, 0o700)
     diff_ids = description.diff_ids
     network = sandbox_network(spec)
+    volumes = sandbox_mounts(store.root, spec.volumes)
+    check_owners((*spec.mounts, *volumes))
     root = prepare_root(
         view=store.view(diff_ids),
         trees=tuple(store.tree(diff_id) for diff_id in diff_ids),
         workspace=made,
         mounts=(
             *spec.mounts,
-            *sandbox_mounts(store.root, spec.volumes),
+            *volumes,
             *device_mounts(spec.devices),
             *shared_files(store.root, spec),
         ),

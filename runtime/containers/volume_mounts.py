@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import assert_never
 
@@ -16,6 +17,7 @@ from runtime.errors import InvalidContainer, InvalidVolume
 from runtime.image.layer.view import View
 from runtime.image.model import RuntimeConfig
 from runtime.image.store.store import Store
+from runtime.owner_record import has_one_id
 from runtime.sandbox.spec import BindMount, Mount, TmpfsMount
 
 
@@ -115,3 +117,18 @@ def _volumes_of(root: str, name: str) -> list[BindMount | VolumeMount]:
 
 def _named(mount: VolumeMount) -> VolumeMount:
     return mount if mount.name is not None else replace(mount, name=new_volume_name())
+
+
+def check_owners(mounts: Iterable[Mount]) -> None:
+    """`InvalidContainer` for a file system in memory that is to be somebody's whom there is not:
+    with one id there is only root."""
+    for mount in mounts:
+        if isinstance(mount, TmpfsMount) and has_one_id():
+            for option in mount.options:
+                name, _, value = option.partition("=")
+                if name in ("uid", "gid") and value.strip("0"):
+                    raise InvalidContainer(
+                        f"the file system in memory at {mount.target} cannot have {option}:"
+                        " whoever has one id can make none for others",
+                        hint="docs/rootless.md says what needs more ids, and how to get them",
+                    )
