@@ -91,12 +91,14 @@ def _from(
                 raise OptionError("refusing to write an archive to a terminal")
             name = _name(path) or b"."
             with os.fdopen(os.dup(1), "wb") as out:
-                return size_text(write_tar(read_tree(fd), out, name))
+                return size_text(write_tar(_owned(read_tree(fd), opened.inside), out, name))
+        us = os.geteuid(), os.getegid()
 
         def owner(item: Item) -> tuple[int, int]:
-            return (item.uid, item.gid) if archive else (os.geteuid(), os.getegid())
+            return (item.uid, item.gid) if archive else us
 
-        return _copy(fd, path, HostPlace(), os.fsencode(destination), destination, owner)
+        items = _owned(read_tree(fd), opened.inside)
+        return _copy(fd, items, path, HostPlace(), os.fsencode(destination), destination, owner)
     finally:
         os.close(fd)
 
@@ -117,7 +119,8 @@ def _to(
         mode = mode_at(place, path)
         if mode is None or not stat.S_ISDIR(mode):
             raise CopyFailed(f"destination {shown} must be a directory")
-        return _unpack(place, path)
+        with opened.entitled():
+            return _unpack(opened, place, path)
 
     def owner(item: Item) -> tuple[int, int]:
         return (item.uid, item.gid) if archive else opened.owner
@@ -125,7 +128,9 @@ def _to(
     given = os.fsencode(source)
     fd = _open(HostPlace(), given, source, follow=follow)
     try:
-        return _copy(fd, given, place, path, shown, owner)
+        with opened.entitled():
+            items = _owned(read_tree(fd), opened.outside)
+            return _copy(fd, items, given, place, path, shown, owner)
     finally:
         os.close(fd)
 
@@ -139,9 +144,16 @@ def _open(place: Place, path: bytes, shown: str, *, follow: bool) -> int:
 
 
 def _copy(
-    fd: int, source: bytes, place: Place, destination: bytes, shown: str, owner: Owner
+    fd: int,
+    items: Iterator[Item],
+    source: bytes,
+    place: Place,
+    destination: bytes,
+    shown: str,
+    owner: Owner,
 ) -> str:
-    """Copy what a descriptor stands for, by docker's rules for what is at the destination."""
+    """Copy what a descriptor stands for, the items, by docker's rules for what is at the
+    destination."""
     is_folder = stat.S_ISDIR(os.fstat(fd).st_mode)
     directory, name = _target(place, destination, shown, is_folder=is_folder)
     if name is None and not (is_folder and _is_content(source)):
@@ -149,7 +161,7 @@ def _copy(
     recorded = isinstance(place, ContainerPlace) and has_one_id()
     with _explained(shown), place.below(directory) as below:
         writer = TreeWriter(below, owner, recorded=recorded)
-        for item in read_tree(fd):
+        for item in items:
             path = b"/".join(part for part in (name, item.path) if part)
             if path:
                 link = item.link
@@ -190,15 +202,27 @@ def _target(
     return directory, name
 
 
-def _unpack(place: Place, path: bytes) -> str:
+def _owned(items: Iterator[Item], seen: Callable[[int, int], tuple[int, int]]) -> Iterator[Item]:
+    """Items with their owners as they are seen from the other side."""
+    from dataclasses import replace
+
+    for item in items:
+        uid, gid = seen(item.uid, item.gid)
+        yield replace(item, uid=uid, gid=gid)
+
+
+def _unpack(opened: OpenedRoot, place: Place, path: bytes) -> str:
     from runtime.copying.tars import read_tar
 
-    # A tar says whose its files are.
+    def owner(item: Item) -> tuple[int, int]:
+        """A tar says whose its files are."""
+        return item.uid, item.gid
+
     recorded = has_one_id()
     with _explained(os.fsdecode(path)), place.below(path) as below:
-        writer = TreeWriter(below, lambda item: (item.uid, item.gid), recorded=recorded)
-        for item in _named(read_tar(sys.stdin.buffer)):
-            writer.make_parents(item.path)
+        writer = TreeWriter(below, owner, recorded=recorded)
+        for item in _named(_owned(read_tar(sys.stdin.buffer), opened.outside)):
+            writer.make_parents(item.path, *opened.owner)
             writer.put(item, item.path)
         writer.finish()
     _tell_left_out(writer)

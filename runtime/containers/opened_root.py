@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from runtime.containers.control import held
 from runtime.containers.prepare import sandbox_of
 from runtime.containers.record import Container
-from runtime.errors import InvalidContainer, NotRunning
+from runtime.errors import NotRunning
 from runtime.image.layer.owners import owners_here
 from runtime.image.store.store import open_store
 from runtime.monitor.identity import is_alive, open_process
@@ -26,6 +26,8 @@ from runtime.sandbox.syscalls import (
     AT_EMPTY_PATH,
     MNT_DETACH,
     MOUNT_ATTR_RDONLY,
+    capget,
+    capset,
     mount_setattr,
     umount2,
 )
@@ -40,21 +42,43 @@ class OpenedRoot:
     fd: int
     owner: tuple[int, int] = (0, 0)
 
+    def outside(self, uid: int, gid: int) -> tuple[int, int]:
+        """An owner in the container, as we see it: IDs of its own are a range."""
+        return uid + self.owner[0], gid + self.owner[1]
+
+    def inside(self, uid: int, gid: int) -> tuple[int, int]:
+        """An owner as we see it, as the container does."""
+        return max(uid - self.owner[0], 0), max(gid - self.owner[1], 0)
+
+    @contextmanager
+    def entitled(self) -> Iterator[None]:
+        """Be able to make files in it: only who is somebody there can, on mounts that map IDs.
+
+        Until the end of the block this process is its root, with its own capabilities.
+        """
+        if self.owner == (0, 0):
+            yield
+            return
+        us = os.geteuid(), os.getegid()
+        _, permitted, inheritable = capget()
+        os.setegid(self.owner[1])
+        os.seteuid(self.owner[0])
+        try:
+            # They are lost with the change of IDs, but may be taken up again.
+            capset(permitted, permitted, inheritable)
+            yield
+        finally:
+            os.seteuid(us[0])
+            os.setegid(us[1])
+
 
 @contextmanager
 def opened_root(root: str, container: Container) -> Iterator[OpenedRoot]:
     """The root of a container of the store at `root`; enters a namespace, for good.
 
-    `InvalidContainer` for one that cannot be; `NotRunning` if it has ended just now;
-    `SandboxUnavailable`; what `sandbox_of` raises.
+    `NotRunning` if it has ended just now; `SandboxUnavailable`; what `sandbox_of` raises.
     """
     if container.is_running:
-        if container.spec.security.user == "auto":
-            raise InvalidContainer(
-                f"container {container.name} has user IDs of its own: its files cannot be reached"
-                " while it runs",
-                hint="stop it first, or use tar with `lamina exec`",
-            )
         with _running(container) as opened:
             yield opened
     else:

@@ -56,7 +56,7 @@ class TreeWriter:
         finally:
             os.close(here)
 
-    def make_parents(self, path: bytes) -> None:
+    def make_parents(self, path: bytes, uid: int, gid: int) -> None:
         """Make the directories above a path that are missing, as a tar may leave them out."""
         parts = path.split(b"/")[:-1]
         for count in range(1, len(parts) + 1):
@@ -64,7 +64,7 @@ class TreeWriter:
             try:
                 os.close(self._open(above))
             except FileNotFoundError:
-                self.put(Item(path=above, mode=stat.S_IFDIR | 0o755), above)
+                self.put(Item(path=above, mode=stat.S_IFDIR | 0o755, uid=uid, gid=gid), above)
 
     def finish(self) -> None:
         """Give the directories that were made their modes and times, the deepest first."""

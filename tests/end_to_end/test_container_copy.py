@@ -200,3 +200,28 @@ def test_links_that_are_exchanged_meanwhile_lead_nowhere(
         lamina("cp", f"{name}:/race", tmp_path, status=None)
     assert (canary / "file").read_text() == "host's\n"
     assert os.listdir(canary) == ["file"]
+
+
+@pytest.mark.root
+def test_one_with_ids_of_its_own(
+    containers: Containers, lamina: Lamina, run_folder: Path, tmp_path: Path
+) -> None:
+    name = containers.detached(
+        "one", "--userns", "auto", "--network", "none", "-v", "/vol", "--tmpfs", "/ram", "--",
+        "sleep", "600",
+    )  # fmt: skip
+    mine = run_folder / containers.prefix
+    mine.write_text("mine\n")
+    mine.chmod(0o600)
+    for place in ("vol", "ram", "root"):
+        lamina("cp", mine, f"{name}:/{place}/f")
+        shown = inside(lamina, name, f"stat -c %u:%g:%a /{place}/f; cat /{place}/f")
+        assert shown == "0:0:600\nmine\n"
+    inside(lamina, name, "chown 33:44 /vol/f; chmod 4755 /vol/f")
+    lamina("cp", f"{name}:/vol/f", tmp_path / "f")
+    lamina("cp", "-a", f"{name}:/vol/f", tmp_path / "g")
+    owners = [(s.st_uid, s.st_gid, s.st_mode & 0o7777)
+              for s in ((tmp_path / each).stat() for each in "fg")]  # fmt: skip
+    assert owners == [(0, 0, 0o755), (33, 44, 0o4755)]
+    lamina("cp", "-a", tmp_path / "g", f"{name}:/root/g")
+    assert inside(lamina, name, "stat -c %u:%g:%a /root/g") == "33:44:4755\n"
