@@ -8,6 +8,7 @@ monitor (`runtime.monitor.hooks`).
 from __future__ import annotations
 
 import os
+import time
 
 from runtime.monitor.identity import has_ended, send_signal
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-_ROUNDS = 100
+_SECONDS = 10
 
 
 class Leftovers:
@@ -44,16 +45,17 @@ class Leftovers:
         return {}
 
     def after_exit(self) -> None:
-        """End all that are in it, and those that they start meanwhile."""
+        """End all that are in it, and those that they start meanwhile, in a few seconds."""
         if self._namespace < 0:
             return
         wanted = os.fstat(self._namespace)
-        for _ in range(_ROUNDS):
+        deadline = time.monotonic() + _SECONDS
+        while (left := deadline - time.monotonic()) > 0:
             found = [fd for pid in _processes() if (fd := _in(pid, wanted)) >= 0]
             for fd in found:
                 send_signal(fd, _signal.SIGKILL)
             for fd in found:
-                has_ended(fd, 10)
+                has_ended(fd, left)
                 os.close(fd)
             if not found:
                 break

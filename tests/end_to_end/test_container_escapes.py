@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from support import probes
 from support.attacks import OVERWRITE, host_folders
 from support.cli import Lamina
 from support.containers import Containers, wait_for
@@ -102,3 +104,36 @@ def test_nothing_that_the_caller_has_leaks(
         assert not {"etc", "usr", "home"} & set(output.split())
         refused = said("exec", "-w", f"/proc/self/fd/{number}", name, "ls")
         assert "enter the working directory" in refused
+
+
+@pytest.mark.root
+def test_nothing_of_an_image_is_opened_on_the_way_to_its_command(
+    lamina: Lamina, tmp_path: Path
+) -> None:
+    """CVE-2019-14271: between the pivot and the command no library, module or setting of the image
+    is read (runtime.sandbox.child.forbid_imports, runtime.user): only what is mounted on, the
+    working directory and the users' files are opened. As strace sees it."""
+    trace = tmp_path / "trace"
+    if shutil.which("strace") is None:
+        probes.unmet("strace is not installed")
+    calls = "trace=open,openat,openat2,pivot_root,execve"
+    subprocess.run(
+        ["strace", "-f", "-qq", "-e", calls, "-o", trace,
+         *lamina.command("run", "--rm", "-u", "daemon", "-w", "/tmp", "busybox", "true")],
+        env=lamina.environment(None), check=True,
+    )  # fmt: skip
+    lines = [line.split(maxsplit=1) for line in trace.read_text().splitlines()]
+    (child,) = {pid for pid, call in lines if call.startswith("pivot_root(")}
+    calls_of_child = [call for pid, call in lines if pid == child]
+    begin = next(n for n, call in enumerate(calls_of_child) if call.startswith("pivot_root("))
+    opened = []
+    for call in calls_of_child[begin + 1 :]:
+        if call.startswith("execve("):
+            break
+        opened.append(call.split('"')[1].removeprefix("/"))
+    assert {"etc/passwd", "etc/group", "tmp"} <= set(opened)
+    allowed = re.compile(
+        r"|\.|tmp|etc/(passwd|group|hosts|hostname|resolv\.conf)|(proc|sys|dev)(/.*)?"
+        r"|null|zero|full|random|urandom|tty"
+    )
+    assert [path for path in opened if not allowed.fullmatch(path)] == []
