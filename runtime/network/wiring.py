@@ -40,6 +40,8 @@ def connect(record: Record, endpoint: Fields, namespace_fd: int, *, ports: bool)
             peer_mac=endpoint["mac"],
             namespace_fd=namespace_fd,
         )
+        # The end on the bridge has nothing to say of its own.
+        _set(f"/proc/sys/net/ipv6/conf/{endpoint['veth']}/disable_ipv6", "1")
         if ports and _setting("/proc/sys/net/bridge/bridge-nf-call-iptables") == "1":
             # Where rules are asked for what stays on the bridge, what a container sends to
             # its own published port comes back the way it came.

@@ -140,6 +140,39 @@ def test_datagrams_ranges_and_any_port(place: Place) -> None:
     assert "no public port '81/tcp'" in place.lamina("port", name, "81", status=1).stderr
 
 
+def test_all_exposed_ports_and_names_of_its_own(place: Place) -> None:
+    options = ("-P", "--expose", "80", "--expose", "9000-9001/udp", "--hostname", "box")
+    names = ("--domainname", "ex.org", "--dns", "192.0.2.53", "--dns-search", "a.org")
+    one = place.serving("one", *options, *names, "--dns-opt", "ndots:3")
+    ports = place.containers.inspect(one)["NetworkSettings"]["Ports"]
+    assert ports.keys() == {"80/tcp", "9000/udp", "9001/udp"}
+    assert place.world.ask(HOST, int(ports["80/tcp"][0]["HostPort"])) == "one\n"
+    script = "cat /etc/hosts /etc/resolv.conf; dnsdomainname"
+    said = place.lamina("exec", one, "sh", "-c", script).stdout.splitlines()
+    assert f"{place.address(one)}\tbox.ex.org box" in said
+    assert said[-4:] == ["nameserver 192.0.2.53", "search a.org", "options ndots:3", "ex.org"]
+
+
+def test_networks_that_nobody_has_are_pruned(place: Place) -> None:
+    prefix = place.containers.prefix
+    used, unused = f"{prefix}-used", f"{prefix}-unused"
+    for name in (used, unused):
+        place.lamina("network", "create", "--label", f"of={prefix}", name)
+    try:
+        place.lamina("create", "--name", place.containers.name("one"), "--network", used, "busybox")
+        pruned = place.lamina("network", "prune", "-f", "--filter", f"label=of={prefix}").stdout
+        assert pruned == f"Deleted Networks:\n{unused}\n\n"
+        listed = place.lamina("network", "ls", "-f", f"name={prefix}", "--format", "{{.Name}}")
+        assert listed.stdout == f"{used}\n"
+        # A container that is at rest does not keep it; then it cannot be started.
+        place.lamina("network", "rm", used)
+        refused = place.lamina("start", place.containers.name("one"), status=1)
+        assert f"network {used} not found" in refused.stderr
+    finally:
+        place.containers.remove_all()
+        place.lamina("network", "rm", "-f", used, unused)
+
+
 def test_who_sent_datagrams_before_gets_to_the_container(place: Place) -> None:
     place.containers.sh("other", "sleep 600", "-p", "80")  # so that flows are remembered
     words = ["socat", "-t1", "-", f"UDP4:{HOST}:7005,sourceport=5555"]
