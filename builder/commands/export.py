@@ -9,6 +9,7 @@ import click
 
 from builder.commands.opened import opened_store
 from builder.errors import BuildError, OptionError
+from runtime.containers.commit import upper_owners
 from runtime.containers.folder import find_container
 from runtime.image.errors import LayerError
 
@@ -31,7 +32,7 @@ def export_command(root: str, /, name: str, output: str | None) -> int:
     with opened_store(root) as store:
         container = find_container(root, name)
         layers = [store.form(diff_id) for diff_id in container.description.diff_ids]
-        upper = TreeForm(os.path.join(container.folder, "upper"), store.owners)
+        upper = TreeForm(os.path.join(container.folder, "upper"), upper_owners(store, container))
         view = View([*layers, upper])
         out = output if output not in (None, "-") else sys.stdout.fileno()
         try:

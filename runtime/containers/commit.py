@@ -30,7 +30,7 @@ def committed(
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             upper = os.path.join(container.folder, "upper")
-            layer = write_layer(scan_tree(upper, owners=_owners(store, container)), fd)
+            layer = write_layer(scan_tree(upper, owners=upper_owners(store, container)), fd)
         finally:
             os.close(fd)
         store.add_raw(layer, path)
@@ -49,7 +49,7 @@ def committed(
     ).with_layer(layer.diff_id, history)
 
 
-def _owners(store: Store, container: Container) -> Owners:
+def upper_owners(store: Store, container: Container) -> Owners:
     """How owners of what it made are known: with one id, what has no record is its user's."""
     if not isinstance(store.owners, RecordedOwners):
         return store.owners

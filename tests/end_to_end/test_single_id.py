@@ -202,7 +202,15 @@ def test_a_container_in_the_background(one_id: OneId, tmp_path: Path) -> None:
         one_id("commit", "owner", "committed")
     finally:
         one_id("rm", "-f", "owner")
-    one_id("run", "--name", "again", "committed", "true")
+    words = (
+        "--user",
+        "12:13",
+        "committed",
+        "sh",
+        "-c",
+        "mkdir /tmp/d; touch /tmp/d/f; ln -s f /tmp/l",
+    )
+    one_id("run", "--name", "again", *words)
     one_id("export", "-o", tmp_path / "committed.tar", "again")
     one_id("rm", "again")
     found = owners(tmp_path / "out.tar")
@@ -210,6 +218,7 @@ def test_a_container_in_the_background(one_id: OneId, tmp_path: Path) -> None:
     assert found["two"].endswith(":7")
     found |= {"in/one": "3:4", "in/two": found["two"]}
     again = owners(tmp_path / "committed.tar")
+    assert [again[f"tmp{path}"] for path in ("", "/d", "/d/f", "/l")] == ["0:0", *["12:13"] * 3]
     assert {path: again[path] for path in found if path.startswith(("one", "two", "in"))} == {
         path: owner for path, owner in found.items() if path.startswith(("one", "two", "in"))
     }
