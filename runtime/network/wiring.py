@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 
 from runtime.errors import NetworkError
@@ -41,7 +42,7 @@ def connect(record: Record, endpoint: Fields, namespace_fd: int, *, ports: bool)
             namespace_fd=namespace_fd,
         )
         # The end on the bridge has nothing to say of its own.
-        _set(f"/proc/sys/net/ipv6/conf/{endpoint['veth']}/disable_ipv6", "1")
+        _set(f"/proc/sys/net/ipv6/conf/{endpoint['veth']}/disable_ipv6", "1", optional=True)
         if ports and _setting("/proc/sys/net/bridge/bridge-nf-call-iptables") == "1":
             # Where rules are asked for what stays on the bridge, what a container sends to
             # its own published port comes back the way it came.
@@ -50,10 +51,10 @@ def connect(record: Record, endpoint: Fields, namespace_fd: int, *, ports: bool)
     def work() -> list[int]:
         name = endpoint["interface"]
         if endpoint["ipv6"]:
-            _set(f"/proc/sys/net/ipv6/conf/{name}/accept_dad", "0")
-            _set(f"/proc/sys/net/ipv6/conf/{name}/accept_ra", "0")
+            _set(f"/proc/sys/net/ipv6/conf/{name}/accept_dad", "0", optional=True)
+            _set(f"/proc/sys/net/ipv6/conf/{name}/accept_ra", "0", optional=True)
         else:
-            _set(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "1")
+            _set(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "1", optional=True)
         with Links() as links:
             index = _socket.if_nametoindex(name)
             for address, subnet in (("ipv4", "subnet4"), ("ipv6", "subnet6")):
@@ -98,10 +99,10 @@ def _have_bridge(links: Links, definition: Fields) -> int:
             _check_free(links, subnet, definition["name"])
         index = links.add_bridge(bridge, definition["mac"], definition["mtu"])
     if definition["subnet6"]:
-        _set(f"/proc/sys/net/ipv6/conf/{bridge}/accept_dad", "0")
-        _set(f"/proc/sys/net/ipv6/conf/{bridge}/accept_ra", "0")
+        _set(f"/proc/sys/net/ipv6/conf/{bridge}/accept_dad", "0", optional=True)
+        _set(f"/proc/sys/net/ipv6/conf/{bridge}/accept_ra", "0", optional=True)
     else:
-        _set(f"/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6", "1")
+        _set(f"/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6", "1", optional=True)
     for gateway, subnet in (("gateway4", "subnet4"), ("gateway6", "subnet6")):
         if definition[gateway]:
             _, length = network(definition[subnet])
@@ -142,11 +143,27 @@ def _setting(path: str) -> str:
         return ""
 
 
-def _set(path: str, value: str) -> None:
-    """Set a parameter of the kernel's, if there is such and it is not so already."""
+def _set(path: str, value: str, *, optional: bool = False) -> None:
+    """Set a parameter of the kernel's, if there is such and it is not so already.
+
+    `NetworkError` where /proc/sys is read-only, unless it is `optional`: one that only spares
+    the network messages.
+    """
     if _setting(path) in ("", value):
         return
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        if optional:
+            return
+        name = path.removeprefix("/proc/sys/").replace("/", ".")
+        raise NetworkError(
+            f"{name} cannot be set to {value}: /proc/sys is read-only here",
+            hint="start the surrounding container with --privileged, or with"
+            " --security-opt systempaths=unconfined",
+        ) from error
     try:
         os.write(fd, value.encode())
     finally:

@@ -153,6 +153,28 @@ def test_all_exposed_ports_and_names_of_its_own(place: Place) -> None:
     assert said[-4:] == ["nameserver 192.0.2.53", "search a.org", "options ndots:3", "ex.org"]
 
 
+def test_where_parameters_of_the_kernel_cannot_be_set(place: Place) -> None:
+    """As in containers of docker's with --cap-add NET_ADMIN."""
+    command = place.lamina.command("run", "--rm")
+    enter, lamina = command[:3], command[3:]
+    script = 'mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys; exec "$@"'
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*enter, "unshare", "-m", "sh", "-c", script, "sh", *lamina, *words],
+            capture_output=True,
+            text=True,
+            env=place.lamina.environment(None),
+        )
+
+    place.machine.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+    assert "default via" in run("busybox", "ip", "route").stdout
+    refused = run("-p", "8091:80", "busybox", "true")
+    assert refused.returncode == 125
+    assert re.search(r"route_localnet cannot be set to 1: /proc/sys is read-only", refused.stderr)
+    assert "hint: start the surrounding container with --privileged" in refused.stderr
+
+
 def test_networks_that_nobody_has_are_pruned(place: Place) -> None:
     prefix = place.containers.prefix
     used, unused = f"{prefix}-used", f"{prefix}-unused"
