@@ -57,6 +57,7 @@ def bundle_command(root: str, /, directory: str, **options: Any) -> int:
                     os.path.abspath(directory),
                     sandbox,
                     store.view(container.description.diff_ids),
+                    container=container.spec,
                     made=os.path.join(container.folder, "made"),
                     annotations={
                         "org.opencontainers.image.id": container.description.image_id,

@@ -15,11 +15,19 @@ from dataclasses import replace
 
 from builder.errors import BuildError
 from builder.output.files_output import write_files
+from runtime.containers.spec import ContainerSpec
 from runtime.image.layer.entry import Kind
 from runtime.image.layer.view import View
 from runtime.image.store.remove import remove_tree
 from runtime.oci.config import Surroundings, oci_config
-from runtime.oci.conversion import ids_in, mapped_ids, within_limits
+from runtime.oci.conversion import (
+    device_targets,
+    ids_in,
+    mapped_ids,
+    resources_of,
+    within_limits,
+)
+from runtime.oci.external import profile_of
 from runtime.owner_record import has_one_id
 from runtime.sandbox.spec import BindMount, Mount, SandboxSpec
 from runtime.user import Ids
@@ -38,12 +46,14 @@ def write_bundle(
     view: View,
     *,
     made: str,
+    container: ContainerSpec,
     annotations: dict[str, str],
 ) -> tuple[bytes, ...]:
     """Write root and config of a container to an empty directory, which is made if missing.
 
-    `view` is the image's tree; `made` is the folder with what was made for the mounts of
-    `spec`. Gives the paths that could not be made here (devices, without the right to).
+    `container` is what `spec` was made of; `view` is the image's tree, `made` the folder with
+    what was made for the mounts of `spec`. Gives the paths that could not be made here (devices,
+    without the right to).
     """
     _make_empty(directory)
     root = os.path.join(directory, ROOT)
@@ -64,6 +74,9 @@ def write_bundle(
             root=ROOT,
             uid_mappings=mapped_ids("uid"),
             gid_mappings=mapped_ids("gid"),
+            seccomp=profile_of(container.security.profile),
+            resources=resources_of(container),
+            devices=device_targets(spec.mounts),
             annotations=annotations,
         )
         document = oci_config(moved, ids, surroundings)

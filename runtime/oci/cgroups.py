@@ -7,8 +7,9 @@ import os
 import signal as _signal
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
+from runtime.cgroups.devices import DEFAULT_RULES, Rule, attach_program, program
 from runtime.errors import SetupFailed
 from runtime.oci.plan import Plan
 from runtime.oci.section import Section
@@ -143,6 +144,10 @@ class BundleGroups:
         _put(path, value)
 
     def _write_devices(self, rules: list[Section]) -> None:
+        if self._is_v2:
+            allowed = _allowed(rules, self._plan.order["devices"])
+            attach_program(f"{self._tops[_UNIFIED]}{self._path}", program(allowed))
+            return
         top = self._tops.get("devices")
         if top is None:
             self._warn("linux.resources.devices is ignored: there is no devices controller")
@@ -236,6 +241,24 @@ def _numbers(controller: str, *files: tuple[str, int | None]) -> Iterator[Write]
     for file, value in files:
         if value is not None:
             yield controller, file, "max" if value < 0 else str(value)
+
+
+def _allowed(rules: list[Section], devices: Iterable[tuple[Any, ...]]) -> tuple[Rule, ...]:
+    """What may be used: what is allowed after all was denied, and what every container has."""
+    found: list[Rule] = []
+    for rule in rules:
+        kind, access = rule.text("type") or "a", rule.text("access") or "rwm"
+        major, minor = rule.number("major"), rule.number("minor")
+        if rule.flag("allow"):
+            numbers = (-1 if number is None else number for number in (major, minor))
+            first, second = numbers
+            found += [(each, first, second, access) for each in ("bc" if kind == "a" else kind)]
+        elif kind == "a" and major is None and minor is None:
+            found.clear()
+        else:
+            raise rule.wrong("allow", "version 2 of cgroups denies all devices or none")
+    own = [(kind, major, minor, "rwm") for _, kind, major, minor, *_ in devices if kind != "p"]
+    return (*DEFAULT_RULES, *found, *own)
 
 
 def _device_rule(rule: Section) -> str:

@@ -57,7 +57,8 @@ class Surroundings:
     uid_mappings, gid_mappings  for a user namespace; none if there is to be none
     network_path  of the network namespace that is to be joined; a new one if `None`
     seccomp      a profile instead of the default policy
-    cgroups      whether a runtime may make cgroups, and so say which devices can be used
+    resources    `linux.resources`, where a runtime may make cgroups
+    devices      the targets of mounts that are device files
     annotations  for whoever reads the config
     """
 
@@ -66,7 +67,8 @@ class Surroundings:
     gid_mappings: tuple[IdRange, ...] = ()
     network_path: str | None = None
     seccomp: Mapping[str, Any] | None = None
-    cgroups: bool = True
+    resources: Mapping[str, Any] | None = None
+    devices: frozenset[str] = frozenset()
     annotations: Mapping[str, str] | None = None
 
 
@@ -97,7 +99,10 @@ def oci_config(spec: SandboxSpec, ids: Ids, surroundings: Surroundings) -> dict[
             "path": surroundings.root,
             "readonly": spec.read_only_root,
         },
-        "mounts": [*_standard_mounts(spec, surroundings), *map(_mount, _in_order(spec.mounts))],
+        "mounts": [
+            *_standard_mounts(spec, surroundings),
+            *(_mount(each, surroundings) for each in _in_order(spec.mounts)),
+        ],
         "linux": _linux(spec, surroundings),
     }
     if isinstance(spec.uts, NewNamespace):
@@ -166,9 +171,8 @@ def _linux(spec: SandboxSpec, surroundings: Surroundings) -> dict[str, Any]:
         "readonlyPaths": list(spec.read_only_paths),
         "rootfsPropagation": "private",
     }
-    if surroundings.cgroups:
-        # None but the few that every runtime adds.
-        linux["resources"] = {"devices": [{"allow": False, "access": "rwm"}]}
+    if surroundings.resources is not None:
+        linux["resources"] = dict(surroundings.resources)
     if spec.seccomp is not None:
         if surroundings.seccomp is None and spec.seccomp != default_filter(spec.capabilities):
             raise InvalidContainer("a system call filter of one's own cannot be said by names")
@@ -247,7 +251,7 @@ def _in_order(mounts: Sequence[Mount]) -> list[Mount]:
     return sorted(mounts, key=lambda mount: mount.target.count("/"))
 
 
-def _mount(mount: Mount) -> dict[str, Any]:
+def _mount(mount: Mount, surroundings: Surroundings) -> dict[str, Any]:
     if isinstance(mount, BindMount):
         if mount.subpath:
             raise InvalidContainer(
@@ -257,7 +261,9 @@ def _mount(mount: Mount) -> dict[str, Any]:
             )
         kind, propagation = ("rbind", "r") if mount.recursive else ("bind", "")
         propagation += "slave" if mount.slave else "private"
-        options = [kind, propagation, "nodev", "ro" if mount.read_only else "rw"]
+        options = [kind, propagation, "ro" if mount.read_only else "rw"]
+        if mount.target not in surroundings.devices:
+            options.insert(2, "nodev")
         return _bound(mount.source, mount.target, *options)
     return _new("tmpfs", mount.target, *_tmpfs_options(mount))
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import resource
+import stat
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
+from runtime.containers.devices import device_rules
+from runtime.containers.spec import ContainerSpec
 from runtime.image.layer.view import View
 from runtime.oci.config import IdRange
-from runtime.sandbox.spec import SandboxSpec
+from runtime.oci.resources import resources
+from runtime.sandbox.spec import BindMount, Mount, SandboxSpec
 from runtime.user import Ids, find_user, with_groups
 
 _LARGEST_FILE = 8 << 20
@@ -28,6 +34,33 @@ def mapped_ids(kind: str) -> tuple[IdRange, ...]:
     if len(rows) == 1 and rows[0][:2] == (0, 0) and rows[0][2] >= _WHOLE:
         return ()
     return tuple(IdRange(inside=row[0], outside=row[1], count=row[2]) for row in rows)
+
+
+def device_targets(mounts: Iterable[Mount]) -> frozenset[str]:
+    """Where device files of the host's are mounted."""
+    return frozenset(
+        mount.target
+        for mount in mounts
+        if isinstance(mount, BindMount) and _is_device(mount.source)
+    )
+
+
+def _is_device(path: str) -> bool:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
+
+
+def resources_of(spec: ContainerSpec) -> dict[str, Any] | None:
+    """`linux.resources` of a container; `None` for a plain user, who has no cgroups to give.
+
+    `InvalidContainer` for a device that is none.
+    """
+    if mapped_ids("uid"):
+        return None
+    return resources(spec.limits, device_rules(spec.devices, spec.device_rules))
 
 
 def within_limits(spec: SandboxSpec) -> SandboxSpec:

@@ -15,7 +15,7 @@ from runtime.containers.record import Container
 from runtime.errors import InvalidContainer
 from runtime.image.store.store import Store
 from runtime.oci.config import Surroundings, oci_config
-from runtime.oci.conversion import ids_in, mapped_ids, within_limits
+from runtime.oci.conversion import device_targets, ids_in, resources_of, within_limits
 from runtime.oci.runtime_hook import CGROUP, MODULE, NETWORK
 from runtime.sandbox.spec import SandboxSpec
 
@@ -40,11 +40,12 @@ def prepare_external(store: Store, container: Container, sandbox: SandboxSpec) -
         network_path=NETWORK if sandbox.network == "joined" else None,
         seccomp=profile_of(spec.security.profile),
         # A plain user's runtime is inside a user namespace already, with the monitor.
-        cgroups=not mapped_ids("uid"),
+        resources=resources_of(spec),
+        devices=device_targets(sandbox.mounts),
         annotations=dict(spec.security.annotations),
     )
     document = oci_config(within_limits(sandbox), ids, surroundings)
-    if surroundings.cgroups:
+    if surroundings.resources is not None:
         document["linux"]["cgroupsPath"] = CGROUP
     with open(os.path.join(bundle, "config.json.in"), "x", encoding="utf-8") as file:
         json.dump(document, file)

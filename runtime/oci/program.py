@@ -29,6 +29,7 @@ class BundleOrder:
     """What `runtime.oci.plan` has made of a config, on the other side of the wire."""
 
     init = False
+    supervisor = -1
 
     def __init__(self, fields: dict[str, Any]) -> None:
         self.__dict__.update(fields)

@@ -14,6 +14,7 @@ import os
 import sys
 
 from runtime.errors import SetupFailed
+from runtime.monitor import files
 from runtime.sandbox import mounts, syscalls
 from runtime.sandbox.terminal import set_size
 from runtime.sandbox.wire import encode_failure
@@ -100,9 +101,17 @@ class RuntimeHook:
             text = file.read()
         network = f"/proc/{os.getpid()}/fd/{order.network_fd}"
         text = text.replace(NETWORK.encode(), network.encode())
-        text = text.replace(CGROUP.encode(), _group_path(order, self._id))
+        text = text.replace(CGROUP.encode(), self._group_path())
         with open(f"{self._made}/bundle/config.json", "wb") as file:
             file.write(text)
+
+    def _group_path(self) -> bytes:
+        """The path of the groups that the hook for limits makes, below each hierarchy."""
+        try:
+            with open(f"{os.path.dirname(self._made)}/{files.CGROUP}", "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return f"/lamina/{self._id}".encode()
 
     def _clone(self, order: Order, standard: Sequence[int], error_fd: int) -> tuple[int, int, int]:
         """The first process: pid, pidfd, and no helper. What fails is reported to `error_fd`."""
@@ -194,11 +203,3 @@ class _Console:
             os.unlink(self.path)
         finally:
             os.rmdir(self._folder)
-
-
-def _group_path(order: Order, container_id: str) -> bytes:
-    """The path of the groups that the hook for limits has made, below each hierarchy."""
-    for group in (order.unified_cgroup, *order.cgroups):
-        if group and (place := group.find(b"/lamina")) >= 0:
-            return group[place:]
-    return f"/lamina/{container_id}".encode()

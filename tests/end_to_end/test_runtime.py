@@ -52,14 +52,15 @@ def test_commands_that_cannot_be(lamina: Lamina, runtime: str) -> None:
 
 
 def test_a_life(containers: Containers, lamina: Lamina, runtime: str) -> None:
-    options = ("--runtime", runtime, "--network", "none", "-m", "64m")
+    options = ("--runtime", runtime, "--network", "none", "-m", "64m", "--device",
+               "/dev/zero:/dev/mine:r")  # fmt: skip
     name = containers.sh("one", _FOREVER, *options)
     wait_for(lambda: containers.logs(name) == "up\n")
     assert containers.listed() == [name]
-    script = "ls -d /proc/[0-9]* | wc -l; kill -0 1 && echo same"
+    script = "ls -d /proc/[0-9]* | wc -l; kill -0 1 && echo same; head -c 2 /dev/mine | od -An -tx1"
     inside = lamina("exec", name, "sh", "-c", script).stdout.split()
     assert int(inside[0]) < 10
-    assert inside[1] == "same"
+    assert inside[1:] == ["same", "00", "00"]
     limit = list(Path("/sys/fs/cgroup").glob(f"**/{containers.inspect(name)['Id']}*"))
     assert limit or not os.path.isdir("/sys/fs/cgroup/memory")
     lamina("stop", name)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from runtime.cgroups.limits import Limits
 from runtime.errors import InvalidContainer, SandboxUnavailable
 from runtime.oci.config import IdRange, Surroundings, oci_config
+from runtime.oci.resources import resources
 from runtime.oci.seccomp_profile import default_profile
 from runtime.sandbox import seccomp_policy
 from runtime.sandbox.capabilities import DEFAULT_CAPABILITIES, capability_mask
 from runtime.sandbox.seccomp import default_filter
+from runtime.sandbox.seccomp_profile import compiled_profile
+from runtime.sandbox.seccomp_profile import numbers as all_numbers
 from runtime.sandbox.spec import BindMount, SandboxSpec, TmpfsMount
 from runtime.user import Ids
+from support.filters import verdict
+
+X86_64 = 0xC000003E
 
 ROOT = Ids(0, 0, (0, 10), "/root")
 MAPPED = Surroundings(
@@ -113,3 +121,37 @@ def test_the_profile_refuses_what_the_filter_refuses(machine: str) -> None:
     assert {"mount", "clone", "clone3", "unshare"} <= set(free)
     with pytest.raises(SandboxUnavailable, match="m68k"):
         default_profile(0, machine="m68k")
+
+
+def test_the_profile_is_the_filter() -> None:
+    """Compiled, it gives the same answers, but for the one difference that is written down."""
+    for capabilities in (DEFAULT_CAPABILITIES, DEFAULT_CAPABILITIES | capability_mask("SYS_ADMIN")):
+        ours = default_filter(capabilities, machine="x86_64")
+        text = json.dumps(default_profile(capabilities, machine="x86_64"))
+        theirs = compiled_profile(text, capabilities, machine="x86_64")
+        numbers = dict(all_numbers("x86_64"))
+        for number in (*sorted(set(numbers.values())), *range(seccomp_policy.NEWEST + 1, 600)):
+            if number != numbers["personality"]:
+                assert verdict(theirs, X86_64, number) == verdict(ours, X86_64, number), number
+        cases = [("socket", family) for family in range(50)]
+        cases += [("clone", 1 << bit) for bit in range(32)] + [("clone", 0x50F00)]
+        cases += [("personality", value) for value in seccomp_policy.PERSONALITIES]
+        for name, argument in cases:
+            words = (numbers[name], (argument,))
+            assert verdict(theirs, X86_64, *words) == verdict(ours, X86_64, *words), name
+
+
+def test_resources() -> None:
+    limits = Limits(memory=64 << 20, pids=-1, cpu_quota=5000, read_bps=((8, 0, 1000),))
+    found = resources(limits, (("c", 10, -1, "rw"),))
+    assert found == {
+        "devices": [
+            {"allow": False, "access": "rwm"},
+            {"allow": True, "type": "c", "major": 10, "access": "rw"},
+        ],
+        "memory": {"limit": 64 << 20, "swap": 128 << 20},
+        "cpu": {"quota": 5000},
+        "pids": {"limit": -1},
+        "blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1000}]},
+    }
+    assert config(surroundings=Surroundings(resources=found))["linux"]["resources"] == found
