@@ -127,8 +127,13 @@ def parse_ports(text: str) -> tuple[Port, ...]:
             raise _invalid(text, "there is nothing before the colon")
         return tuple(Port(container_port=port, protocol=kind, host_ip=host_ip) for port in wanted)
     at = _range(host, text, least=0)
+    if len(wanted) == 1 and len(at) > 1:
+        port = Port(
+            container_port=wanted[0], protocol=kind, host_ip=host_ip,
+            host_port=at[0], host_last=at[-1],
+        )  # fmt: skip
+        return (port,)
     if len(at) != len(wanted):
-        # docker: one port of the container's at any free one of a range.
         raise _invalid(text, "the two ranges differ in length")
     return tuple(
         Port(container_port=inside, protocol=kind, host_ip=host_ip, host_port=outside)

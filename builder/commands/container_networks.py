@@ -83,6 +83,7 @@ def port_bindings(container: Container) -> dict[str, list[dict[str, str]]]:
     for port in published(container.spec.network):
         key = f"{port.container_port}/{port.protocol}"
         at = str(port.host_port) if port.host_port else ""
+        at += f"-{port.host_last}" if port.host_last else ""
         found.setdefault(key, []).append({"HostIp": port.host_ip, "HostPort": at})
     return found
 

@@ -77,7 +77,12 @@ def write_wanted(root: str, container: Container, mounts: Sequence[Mount]) -> No
         "names": aliases,
         "endpoints": [wanted_endpoint(root, each) for each in spec.network.mode.endpoints],
         "ports": [
-            (port.protocol, port.host_ip, port.host_port, port.container_port)
+            (
+                port.protocol,
+                port.host_ip,
+                (port.host_port, port.host_last) if port.host_last else port.host_port,
+                port.container_port,
+            )
             for port in published(spec.network)
         ],
         "hosts": _hosts(container, mounts),

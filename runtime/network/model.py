@@ -67,12 +67,14 @@ class Port:
 
     host_ip      where it is published; every address of the host's if it is empty
     host_port    0 is any that is free
+    host_last    the last of those from `host_port` on of which one will do; 0 is just that one
     """
 
     container_port: int
     protocol: Protocol = "tcp"
     host_ip: str = ""
     host_port: int = 0
+    host_last: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,10 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     Port = tuple[str, str, int, int]
+    WantedPort = tuple[str, str, int | tuple[int, int], int]
 
 _ANY = ("0.0.0.0", "::")
 _TRIES = 32
 _IPV6_ONLY = 26
+
+
+class PortTaken(NetworkError):
+    """Somebody else has a port of the host's."""
 
 
 class HeldPorts:
@@ -27,10 +32,11 @@ class HeldPorts:
     def __init__(self) -> None:
         self._sockets: list[_socket.socket] = []
 
-    def hold(self, ports: Sequence[Port], *, ipv6: bool) -> list[Port]:
+    def hold(self, ports: Sequence[WantedPort], *, ipv6: bool) -> list[Port]:
         """Hold ports (protocol, host's address, host's port, container's port).
 
-        Those with port 0 get one that is free. An empty address is every one of the host's; of
+        Those with port 0 get one that is free, those with two numbers one from the first to the
+        last. An empty address is every one of the host's; of
         IPv6, too, if the container has such. `NetworkError` if one is taken; then none is held.
         """
         try:
@@ -45,7 +51,20 @@ class HeldPorts:
             socket.close()
         self._sockets = []
 
-    def _hold(self, protocol: str, address: str, number: int, port: int, *, ipv6: bool) -> Port:
+    def _hold(
+        self, protocol: str, address: str, wanted: int | tuple[int, int], port: int, *, ipv6: bool
+    ) -> Port:
+        if isinstance(wanted, int):
+            return self._hold_one(protocol, address, wanted, port, ipv6=ipv6)
+        first, last = wanted
+        for number in range(first or 1, last):
+            try:
+                return self._hold_one(protocol, address, number, port, ipv6=ipv6)
+            except PortTaken:
+                continue
+        return self._hold_one(protocol, address, last, port, ipv6=ipv6)
+
+    def _hold_one(self, protocol: str, address: str, number: int, port: int, *, ipv6: bool) -> Port:
         wanted = (address,) if address else _ANY if ipv6 else _ANY[:1]
         for _ in range(_TRIES):
             try:
@@ -119,7 +138,7 @@ def refused(protocol: str, address: str, number: int, error: OSError) -> Network
     text = f"cannot publish port {place}:{number}/{protocol}"
     match error.errno:
         case errno.EADDRINUSE:
-            return NetworkError(
+            return PortTaken(
                 f"{text}: port is already allocated",
                 hint="ss -lntup shows by whom; publish another, or end that one",
             )

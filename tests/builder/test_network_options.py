@@ -58,6 +58,7 @@ def port(inside: int, outside: int = 0, ip: str = "", protocol: Any = "tcp") -> 
         ("[0:0::1]::80/udp", [port(80, 0, "::1", "udp")]),
         ("7000-7002:80-82", [port(80, 7000), port(81, 7001), port(82, 7002)]),
         ("80-81", [port(80), port(81)]),
+        ("7000-7002:80", [Port(container_port=80, host_port=7000, host_last=7002)]),
         ("0:80", [port(80)]),
     ],
 )
@@ -169,7 +170,7 @@ def test_names_come_from_where_one_says() -> None:
         ("--network", "host", "--dns", "::1"),
         ("--network", "container:x"),
         ("--network", "name=n,alias=a,ip=10.1.0.2", "--network", "m", "-p", "[::1]:80:80/udp"),
-        ("--network", "bridge", "-P", "--expose", "80-82", "--domainname", "a.b"),
+        ("--network", "bridge", "-p", "1-9:80", "-P", "--expose", "80-82", "--domainname", "a.b"),
     ],
 )
 def test_a_record_gives_it_back(words: tuple[str, ...]) -> None:

@@ -248,6 +248,12 @@ def test_a_port_is_given_once(place: Place) -> None:
     for at in ("8081:80", "127.0.0.1:8081:81"):
         refused = place.lamina("run", "-d", "--rm", "-p", at, "busybox", "true", status=125)
         assert "port is already allocated" in refused.stderr
+    # Of a range one that is free, as long as there is one.
+    for name, number in (("two", "8082"), ("three", "8083")):
+        full = place.containers.sh(name, "sleep 600", "-p", "8081-8083:80")
+        assert place.lamina("port", full, "80").stdout == f"0.0.0.0:{number}\n"
+    words = ("run", "--rm", "-p", "8081-8083:80", "busybox", "true")
+    assert "8083/tcp: port is already allocated" in place.lamina(*words, status=125).stderr
     refused = place.lamina("run", "--rm", "-p", "192.0.2.99:1:80", "busybox", "true", status=125)
     assert "the host has no such address" in refused.stderr
 
