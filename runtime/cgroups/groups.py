@@ -48,6 +48,16 @@ class Groups:
         unified = (self.unified,) if self.unified else ()
         return tuple(dict.fromkeys((*unified, *self.v1.values())))
 
+    @property
+    def hierarchies(self) -> tuple[tuple[str, str], ...]:
+        """Each hierarchy of version 1: all its controllers, by commas, and the group in it."""
+        found = {}
+        for name, folder in self.v1.items():
+            place = self._layout.v1[name]
+            shared = sorted(other for other, top in self._layout.v1.items() if top == place)
+            found[",".join(shared)] = folder
+        return tuple(found.items())
+
     def make(self) -> None:
         """Make the directories, and those above them; `OSError` if that is not allowed."""
         if self.unified:

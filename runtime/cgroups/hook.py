@@ -68,9 +68,9 @@ class LimitsHook:
         return self._groups.unified or None
 
     @property
-    def cgroups(self) -> tuple[str, ...]:
-        """The groups of version 1, one of each hierarchy."""
-        return tuple(dict.fromkeys(self._groups.v1.values()))
+    def cgroups(self) -> tuple[tuple[str, str], ...]:
+        """The groups of version 1, one of each hierarchy, after its controllers' names."""
+        return self._groups.hierarchies
 
     @property
     def oom_killed(self) -> bool:
@@ -83,7 +83,9 @@ class LimitsHook:
         live = self.make(every_device=order.all_devices)
         order.live_devices = order.live_devices or live
         order.unified_cgroup = os.fsencode(self.unified_cgroup) if self.unified_cgroup else None
-        order.cgroups = tuple(map(os.fsencode, self.cgroups))
+        order.cgroups = tuple(
+            (names.encode(), os.fsencode(folder)) for names, folder in self.cgroups
+        )
 
     def make(self, *, every_device: bool = False) -> bool:
         """Make the groups with their limits; whether only certain devices work in them."""

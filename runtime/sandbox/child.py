@@ -241,7 +241,7 @@ def enter_surroundings(order: Order, stage: Callable[[str], None]) -> None:
 
 def _enter_cgroups(order: Order) -> None:
     """Be in the cgroups of version 1, and have what is above all of ours hidden."""
-    for folder in order.cgroups:
+    for _, folder in order.cgroups:
         # As a thread, which is what there is: to move a process the kernel locks out all forks.
         fd = os.open(folder + b"/tasks", os.O_WRONLY)
         os.write(fd, b"0")

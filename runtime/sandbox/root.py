@@ -13,6 +13,7 @@ import os
 import stat
 
 from runtime.sandbox import mounts
+from runtime.sandbox.cgroup_view import cgroup_mounts
 from runtime.sandbox.devices import fill_dev
 from runtime.sandbox.mounts import open_in_root
 from runtime.sandbox.syscalls import (
@@ -91,6 +92,7 @@ class Root:
             set_parameter(proc, name, value)
         self._stage("make /sys")
         self._add(b"/sys", _sysfs(read_only=not order.all_devices))
+        self._standard += cgroup_mounts(order)
         self._make_dev()
         self._stage("make what hides masked paths")
         self._null = null_device()

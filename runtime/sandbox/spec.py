@@ -102,7 +102,7 @@ class SandboxSpec:
     rlimits     (resource, soft, hard), cut to what this process may still have
     oom_score_adj  how readily it is killed when there is no memory left, -1000 to 1000
     unified_cgroup, cgroups  directories of cgroups in which it begins: that of version 2, and
-                those of version 1, one a hierarchy
+                with its controllers (`cpu,cpuacct`) each of version 1
     live_devices  device files in its root work: only where a cgroup says which ones may
     new_session  no controlling terminal
     die_with_parent  killed when the process that started it ends, however it ends
@@ -138,7 +138,7 @@ class SandboxSpec:
     rlimits: tuple[Rlimit, ...] = DEFAULT_RLIMITS
     oom_score_adj: int | None = None
     unified_cgroup: str | None = None
-    cgroups: tuple[str, ...] = ()
+    cgroups: tuple[tuple[str, str], ...] = ()
     live_devices: bool = False
     read_only_root: bool = False
     shm_size: int | None = None

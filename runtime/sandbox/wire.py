@@ -61,7 +61,7 @@ class Order:
     rlimits: tuple[tuple[int, int, int], ...]
     oom_score_adj: int | None
     unified_cgroup: bytes | None
-    cgroups: tuple[bytes, ...]
+    cgroups: tuple[tuple[bytes, bytes], ...]
     live_devices: bool
     read_only_root: bool
     shm_size: int
@@ -137,7 +137,7 @@ def _container(spec: SandboxSpec) -> dict[str, object]:
         "masked_paths": tuple(map(_text, spec.masked_paths)),
         "read_only_paths": tuple(map(_text, spec.read_only_paths)),
         "unified_cgroup": _path(spec.unified_cgroup) if spec.unified_cgroup is not None else None,
-        "cgroups": tuple(map(_path, spec.cgroups)),
+        "cgroups": tuple((names.encode(), _path(folder)) for names, folder in spec.cgroups),
         "live_devices": spec.live_devices,
         "read_only_root": spec.read_only_root,
         "shm_size": spec.shm_size if spec.shm_size is not None else _SHM_SIZE,

@@ -151,6 +151,16 @@ def test_what_a_running_container_has(containers: Containers, lamina: Lamina) ->
     assert score == "321"
     assert {line.rpartition(":")[2] for line in lines if ":" in line} == {"/"}
     assert [line for line in lines if line.isdigit()] == ["77", "88"]
+    # It sees them itself, as many programs want to, and cannot change them.
+    script = """
+    cat /sys/fs/cgroup/memory/memory.limit_in_bytes || cat /sys/fs/cgroup/memory.max
+    for file in /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/memory/cgroup.procs; do
+        echo 0 > $file && echo written
+    done
+    """
+    seen = lamina("exec", name, "sh", "-c", script, status=None)
+    assert seen.stdout == f"{64 << 20}\n"
+    assert "Read-only file system" in seen.stderr
     second = lamina("exec", name, *HOG, status=137)
     assert second.stdout == ""
     # Frozen as a whole, and still there.
