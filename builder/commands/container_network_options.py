@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import ip_address
 from typing import Any, cast
 
 import click
@@ -141,11 +140,11 @@ def parse_ports(text: str) -> tuple[Port, ...]:
     )
 
 
-def parse_exposed(text: str) -> tuple[tuple[int, Protocol], ...]:
+def parse_exposed(text: str, option: str = "--expose") -> tuple[tuple[int, Protocol], ...]:
     """`--expose` and EXPOSE: `80`, `80/udp`, `8000-8010`; `OptionError`."""
     ports, slash, protocol = text.partition("/")
-    kind = _protocol(protocol if slash else "tcp", text, "--expose")
-    return tuple((port, kind) for port in _range(ports, text, "--expose"))
+    kind = _protocol(protocol if slash else "tcp", text, option)
+    return tuple((port, kind) for port in _range(ports, text, option))
 
 
 def _mode(options: dict[str, Any], default: NetworkMode) -> NetworkMode:
@@ -280,6 +279,8 @@ def _invalid(text: str, why: str, option: str = "--publish") -> OptionError:
 
 def address_of(text: str, option: str, version: int | None = None) -> str:
     """An IP address as it is written usually; `OptionError`."""
+    from ipaddress import ip_address
+
     try:
         found = ip_address(text)
     except ValueError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from builder.commands.container_network_options import parse_exposed
 from runtime.containers.networks import published
 from runtime.containers.record import Container
 from runtime.network.model import PrivateNetworks
@@ -40,6 +41,16 @@ def shown_ports(container: Container, wired: Mapping[str, Wired]) -> str:
         if (port, protocol) not in known
     ]
     return ", ".join(texts)
+
+
+def publishers(text: str, wired: Mapping[str, Wired]) -> list[str]:
+    """The IDs of containers that have published one of the host's ports `PORT[-LAST][/udp]`."""
+    wanted = set(parse_exposed(text, "--filter publish="))
+    return [
+        container_id
+        for container_id, there in wired.items()
+        if any((port[2], port[0]) in wanted for port in there["ports"])
+    ]
 
 
 def network_settings(container: Container, wired: Mapping[str, Wired]) -> dict[str, Any]:

@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from builder.commands.container_networks import shown_ports
+from builder.commands.container_network_options import parse_exposed
+from builder.commands.container_networks import publishers, shown_ports
 from builder.commands.tables import ago
 from builder.errors import OptionError
 from runtime.containers.folder import find_container
+from runtime.containers.networks import wired_now
 from runtime.containers.record import Container
 from runtime.errors import ContainerError
 
@@ -108,6 +110,10 @@ def chosen(containers: Sequence[Container], filters: Sequence[str], root: str) -
 
 
 def _value(root: str, key: str, value: str) -> str:
+    if key == "publish":
+        return " ".join(publishers(value, wired_now(root)))
+    if key == "expose":
+        parse_exposed(value, "--filter expose=")
     if key in ("before", "since"):
         try:
             return str(find_container(root, value).description.created_ns)
@@ -141,6 +147,9 @@ _FILTERS: dict[str, Callable[[Container, str], Any]] = {
     "exited": lambda container, value: (
         container.state.status == "exited" and _code(container) == value
     ),
+    "expose": lambda container, value: (
+        not set(parse_exposed(value)).isdisjoint(container.spec.network.exposed)
+    ),
     "health": lambda container, value: (
         (container.state.health or {}).get("Status", "none") == value
     ),
@@ -148,6 +157,7 @@ _FILTERS: dict[str, Callable[[Container, str], Any]] = {
     "label": _has_label,
     "name": lambda container, value: value.removeprefix("/") in container.name,
     "network": lambda container, value: value in container.spec.network.networks,
+    "publish": lambda container, value: container.is_active and container.id in value.split(),
     "restart-policy": lambda container, value: container.spec.restart == value,
     "since": lambda container, value: container.description.created_ns > int(value),
     "status": lambda container, value: container.state.status == value,

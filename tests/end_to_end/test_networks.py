@@ -136,6 +136,8 @@ def test_datagrams_ranges_and_any_port(place: Place) -> None:
     shown = place.lamina("ps", "--filter", f"name={name}", "--format", "{{.Ports}}").stdout
     assert shown == f"0.0.0.0:{number}->80/tcp, 0.0.0.0:7000-7001->7000-7001/udp\n"
     assert place.lamina("port", name, "80").stdout == f"0.0.0.0:{number}\n"
+    for key, there in (("publish=7001/udp", True), ("publish=7001", False), ("expose=81", False)):
+        assert (name in place.containers.listed("--filter", key)) == there
     assert "7000/udp -> 0.0.0.0:7000\n" in place.lamina("port", name).stdout
     assert "no public port '81/tcp'" in place.lamina("port", name, "81", status=1).stderr
 
@@ -146,6 +148,7 @@ def test_all_exposed_ports_and_names_of_its_own(place: Place) -> None:
     one = place.serving("one", *options, *names, "--dns-opt", "ndots:3")
     ports = place.containers.inspect(one)["NetworkSettings"]["Ports"]
     assert ports.keys() == {"80/tcp", "9000/udp", "9001/udp"}
+    assert place.containers.listed("--filter", "expose=9000-9009/udp") == [one]
     assert place.world.ask(HOST, int(ports["80/tcp"][0]["HostPort"])) == "one\n"
     script = "cat /etc/hosts /etc/resolv.conf; dnsdomainname"
     said = place.lamina("exec", one, "sh", "-c", script).stdout.splitlines()
