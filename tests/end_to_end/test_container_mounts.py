@@ -92,7 +92,6 @@ def test_file_systems_in_memory(lamina: Lamina) -> None:
         (("--mount", "dst=/a,tmpfs-size=1m"), "'tmpfs-size' is not supported for volume"),
         (("--mount", "type=tmpfs,dst=/a,colour=red"), "'colour' is not supported"),
         (("--tmpfs", "/a:nope"), "'nope' is not supported"),
-        (("--device", "/dev/null"), "cannot be given yet"),
     ],
 )
 def test_what_is_refused(lamina: Lamina, words: tuple[str, ...], said: str) -> None:
