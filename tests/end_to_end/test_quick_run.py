@@ -282,3 +282,26 @@ def test_the_order_of_options_counts_and_that_of_words_does_not() -> None:
     assert key(*PLAIN, "-u", "1", "-u", "2", "b") != key(*PLAIN, "-u", "2", "-u", "1", "b")
     assert key(*PLAIN, "b", "x") == key(*PLAIN, "-e", "A=b", "--name", "some", "b", "--rm", "-u")
     assert key(*PLAIN, "b") != key(*PLAIN, "c")
+
+
+def test_killed_at_any_moment_it_leaves_nothing(private_lamina: Lamina) -> None:
+    lamina = private_lamina
+    twice(lamina, *PLAIN, "busybox", "true")
+    began = time.monotonic()
+    assert run(lamina, *PLAIN, "busybox", "true").is_quick
+    lasting = time.monotonic() - began
+    moments = 24
+    for moment in range(moments):
+        with running(lamina, *PLAIN, "busybox", "sleep", "1000") as process:
+            time.sleep(lasting * moment / moments)
+            process.kill()
+            process.wait()
+
+    def is_gone() -> bool:
+        lamina("run", *PLAIN, "busybox", "true")
+        return not list((lamina.root / "containers").glob("?" * 64))
+
+    wait_for(is_gone)
+    assert os.listdir(lamina.root / "containers" / "names") == []
+    assert lamina("ps", "-aq").stdout == ""
+    assert lamina("fsck").status == 0
