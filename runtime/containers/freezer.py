@@ -17,7 +17,8 @@ from runtime.cgroups.layout import read_text, write_text
 from runtime.containers.processes import groups_of, processes_of
 from runtime.containers.record import Container
 from runtime.errors import InvalidContainer, NotRunning, SandboxUnavailable, SetupFailed
-from runtime.monitor.cgroups import cgroup_of, hierarchy
+from runtime.monitor.cgroups import cgroup_of
+from runtime.monitor.hierarchy import hierarchy
 
 _SECONDS: Final = 10
 

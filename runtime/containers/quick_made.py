@@ -10,7 +10,7 @@ from runtime.containers.holding import folder_names, make_folder, try_hold
 from runtime.containers.names import check_name, locked_names
 from runtime.image.store.remove import remove_tree
 from runtime.monitor import files
-from runtime.monitor.cgroups import remove_freezer
+from runtime.monitor.hierarchy import remove_freezer
 from runtime.monitor.identity import identify
 from runtime.monitor.json_text import json_text
 

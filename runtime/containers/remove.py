@@ -30,8 +30,8 @@ from runtime.errors import ContainerError, ContainerRunning, SetupFailed
 from runtime.image.layer.owners import owners_here
 from runtime.image.store.remove import remove_tree
 from runtime.image.store.store import Store, open_store
-from runtime.monitor.cgroups import remove_freezer
 from runtime.monitor.events import append_event
+from runtime.monitor.hierarchy import remove_freezer
 from runtime.monitor.identity import has_ended, identify, is_alive, open_process, send_signal
 
 _KILL_SECONDS: Final = 10

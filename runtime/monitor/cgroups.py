@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from runtime.cgroups.layout import read_text
+from runtime.monitor.hierarchy import hierarchy
 
-_PLACES = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
 _FREEZER = "/sys/fs/cgroup/freezer"
-
-
-def hierarchy() -> str:
-    """Where the unified hierarchy is mounted; empty if it is not."""
-    for place in _PLACES:
-        if os.path.exists(f"{place}/cgroup.procs") and os.path.exists(
-            f"{place}/cgroup.subtree_control"
-        ):
-            return place
-    return ""
 
 
 def cgroup_of(pid: int) -> str:
@@ -39,13 +27,3 @@ def is_frozen(pid: int) -> bool:
         if "freezer" in names.split(","):
             return read_text(f"{_FREEZER}{path}/freezer.state") in ("FROZEN", "FREEZING")
     return False
-
-
-def remove_freezer(container_id: str) -> None:
-    """Remove what `pause` made, if it is there; its processes are gone."""
-    place = hierarchy()
-    if place:
-        try:
-            os.rmdir(f"{place}/lamina-{container_id}")
-        except OSError:
-            return

@@ -19,9 +19,7 @@ from runtime.errors import UserNotFound
 from runtime.sandbox import syscalls
 from runtime.sandbox.command import Unexecutable, execute
 from runtime.sandbox.mounts import open_in_root
-from runtime.sandbox.reaper import fork_command
 from runtime.sandbox.root import Root
-from runtime.sandbox.terminal import take_terminal
 from runtime.sandbox.wire import encode_failure
 from runtime.user import find_user, with_groups
 
@@ -56,9 +54,14 @@ class Child:
         self._stage = "start"
         self._single: SingleId | None = None
         if order.supervisor >= 0:
+            # Each of these only where it is needed: this is before the process is cloned.
             from runtime.sandbox.single_id import SingleId
 
             self._single = SingleId(order.supervisor)
+        if order.init:
+            import runtime.sandbox.reaper
+        if order.terminal:
+            import runtime.sandbox.terminal  # noqa: F401
 
     def run(self) -> NoReturn:
         """Become the command, or say why not and end."""
@@ -66,6 +69,8 @@ class Child:
             self._set_up()
             if self._order.init:
                 self._set_stage("start the command under an init")
+                from runtime.sandbox.reaper import fork_command  # imported already
+
                 fork_command(terminal=self._order.terminal)
             self._set_stage("exec")
             execute(self._order.argv, self._environment)
@@ -100,6 +105,8 @@ class Child:
         enter_directory(root_fd, order.cwd, makes, give)
         if order.terminal:
             self._set_stage("make a terminal")
+            from runtime.sandbox.terminal import take_terminal  # imported already
+
             console = not order.enter
             owner = ids.uid if self._single is None else 0
             take_terminal(root_fd, self._error_fd, order.terminal_size, owner, console=console)

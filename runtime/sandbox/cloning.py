@@ -9,9 +9,7 @@ import os
 from runtime.owner_record import has_one_id
 from runtime.sandbox import syscalls
 from runtime.sandbox.child import Child, enter_surroundings
-from runtime.sandbox.helper import clone_by_helper
 from runtime.sandbox.joining import join_namespaces, joins_any, new_kinds
-from runtime.sandbox.user_namespace import enter_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,6 +73,8 @@ def _clone(
         group_fd = os.open(order.unified_cgroup, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if joins_any(order) or order.user_namespace is not None:
+            from runtime.sandbox.helper import clone_by_helper
+            from runtime.sandbox.user_namespace import enter_user_namespace
 
             def prepare(
                 stage: Callable[[str], None],
