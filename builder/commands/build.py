@@ -260,6 +260,11 @@ def _platforms(
 def _attest(options: dict[str, Any], outputs: tuple[Output, ...]) -> AttestOptions | None:
     if not options["attest"] and options["sbom"] is None and options["provenance"] is None:
         return None
+    if options["resume"]:
+        raise OptionError(
+            "--resume and attestations contradict each other: a layer would be from a tree that"
+            " somebody mended by hand"
+        )
     from builder.attest.options import parse_attest
 
     form = options["attest_format"]

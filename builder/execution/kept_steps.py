@@ -127,7 +127,10 @@ def with_mounts(store: Store, kept: KeptStep, mounts: Sequence[Mount], workspace
 
 
 def keep(store: Store, kept: KeptStep, upper: str, workspace: str) -> None:
-    """Take over the tree of a failed step, and let go of those that are too old or too many."""
+    """Take over the tree of a failed step, and let go of those that are too old or too many.
+
+    `StepInUse` if somebody works in what it left before, `OSError`, `ImageError`.
+    """
     aside = os.path.join(workspace, "kept")
     os.mkdir(aside, 0o700)
     os.rename(upper, os.path.join(aside, "upper"))
@@ -137,12 +140,9 @@ def keep(store: Store, kept: KeptStep, upper: str, workspace: str) -> None:
     _write(aside, kept)
     os.makedirs(os.path.join(store.root, FOLDER), mode=0o700, exist_ok=True)
     drop(store, kept.id)
+    os.rename(aside, folder_of(store, kept.id))
+    # After it: a lease of nobody's would keep layers for ever.
     store.lease(_owner(kept.id), kept.diff_ids)
-    try:
-        os.rename(aside, folder_of(store, kept.id))
-    except OSError:
-        # Another build of the same has been faster; what it left is as good.
-        return
     sweep(store, most=MOST_KEPT, seconds=KEPT_SECONDS)
 
 
@@ -212,10 +212,11 @@ def drop(store: Store, step_id: str) -> None:
     kept = find_kept(store, step_id)
     if kept is not None:
         with working_in(store, kept):
+            store.release(_owner(step_id))
             remove_tree(folder)
     elif os.path.lexists(folder):
+        store.release(_owner(step_id))
         remove_tree(folder)
-    store.release(_owner(step_id))
 
 
 def sweep(store: Store, *, most: int, seconds: float) -> int:

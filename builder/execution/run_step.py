@@ -15,7 +15,7 @@ from typing import Literal
 
 from builder.cache.keys import identity, run_key
 from builder.cache.work import Work
-from builder.errors import Cancelled, PlanError, StepFailed
+from builder.errors import BuildError, Cancelled, PlanError, StepFailed
 from builder.events import Emit, Noticed, StepOutput
 from builder.execution.authorities import trusted
 from builder.execution.kept_steps import (
@@ -40,6 +40,7 @@ from builder.sources.inputs import Inputs, LayersOf
 from grammar.nodes import Span
 from runtime.errors import CommandNotFound, CommandNotRunnable, ContainerError
 from runtime.image.digest import DiffID, chain_id
+from runtime.image.errors import ImageError
 from runtime.image.layer.owners import Owners, RecordedOwners
 from runtime.image.layer.pack import keep_everything, pack_tree
 from runtime.image.layer.view import View
@@ -219,8 +220,13 @@ class RunRunner:
             shm_size=self._options.shm_size,
         )
         kept = with_mounts(self._store, kept, made.mounts, workspace)
-        keep(self._store, kept, upper, workspace)
-        error.kept = kept.id
+        try:
+            keep(self._store, kept, upper, workspace)
+        except (BuildError, ImageError, OSError) as problem:
+            # The step's own failure is what the build fails for.
+            self._emit(Noticed(message=f"what {kept.text} has left is not kept: {problem}"))
+        else:
+            error.kept = kept.id
 
     def _adopted(
         self,

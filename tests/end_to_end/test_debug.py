@@ -101,6 +101,8 @@ def test_a_build_without_failures_does_not_resume(private: Lamina, tmp_path: Pat
     (tmp_path / "Dockerfile").write_text("FROM busybox\nRUN true\n")
     assert "no step of this build had failed" in private.build(tmp_path, "x", "--resume").text
     assert "no failed step is kept" in private("debug", status=2).stderr
+    words = ("build", "--resume", "--provenance", "true", tmp_path)
+    assert "contradict each other" in private(*words, status=2).stderr
 
 
 def test_a_shell_as_soon_as_it_fails(private: Lamina, tmp_path: Path) -> None:
@@ -120,6 +122,20 @@ def test_a_terminal_if_there_is_one(private: Lamina, failed: Path) -> None:
         user.reads("A is b")
         user.type("exit 4\n")
         assert user.leaves_with() == 4
+
+
+def test_two_do_not_work_in_one_tree(private: Lamina, failed: Path) -> None:
+    with private.start("debug", "--", "sh", "-c", "echo in; sleep 100") as shell:
+        assert shell.stdout is not None
+        assert shell.stdout.readline() == "in\n"
+        refused = private("debug", "--", "true", status=1)
+        assert "somebody works in what" in refused.stderr
+        secret = f"id=key,src={failed}/key"
+        again = private.build(failed, "made", "--secret", secret, status=1)
+        assert "is not kept: somebody works in" in again.text
+        assert "cat: can't open 'need'" in again.text
+        shell.kill()  # the container ends with it
+    assert private("fsck").status == 0
 
 
 def test_what_is_kept_is_bounded_and_counted(private: Lamina, tmp_path: Path) -> None:
