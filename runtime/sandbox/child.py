@@ -94,6 +94,7 @@ class Child:
         self._set_stage("set resource limits")
         _set_limits(order.rlimits)
         if order.oom_score_adj is not None:
+            self._set_stage(f"set oom_score_adj to {order.oom_score_adj}")
             _set_oom_score(root_fd, order.oom_score_adj)
         self._set_stage("find the user")
         passwd, group = _read(root_fd, b"/etc/passwd"), _read(root_fd, b"/etc/group")

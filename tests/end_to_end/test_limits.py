@@ -69,6 +69,9 @@ def test_memory(containers: Containers, lamina: Lamina, parent: Path) -> None:
     limit = ("-m", "32m", "--cgroup-parent", str(parent))
     direct = lamina("run", "--rm", "--network", "none", *limit, "busybox", *HOG, status=137)
     assert OUT_OF_MEMORY in direct.stderr
+    # What such a start comes to is remembered; its limits are as well.
+    again = lamina("run", "--rm", "--network", "none", *limit, "busybox", *HOG, status=137)
+    assert OUT_OF_MEMORY in again.stderr
     attached = lamina("run", "-i", "--rm", *limit, "-a", "stderr", "busybox", *HOG, status=137)
     assert OUT_OF_MEMORY in attached.stderr
     name = containers.detached("one", *limit, "--", *HOG)
