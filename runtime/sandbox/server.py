@@ -259,4 +259,13 @@ def start_error(command: str, stage: str, number: int, text: str) -> ContainerEr
             "the surrounding container hides parts of /proc: start it with"
             " --security-opt systempaths=unconfined"
         )
+    elif stage == "map the owners of the layers' files" and number in (
+        errno.EINVAL,
+        errno.EPERM,
+        errno.EXDEV,
+    ):
+        hint = (
+            "the store's file system cannot map owners: leave out --userns auto, or have the store"
+            " on ext4, xfs or btrfs, with Linux 5.19 or newer"
+        )
     return SetupFailed(stage, number, text, hint=hint)

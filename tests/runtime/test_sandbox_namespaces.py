@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from runtime.sandbox.namespaces import HOST, NamespaceAt, ProcessNamespace
+from runtime.errors import SetupFailed
+from runtime.sandbox import mounts
+from runtime.sandbox.namespaces import HOST, NamespaceAt, NewUserNamespace, ProcessNamespace
 from runtime.sandbox.server import SandboxServer
 from support import probes
 from support.sandbox import Box, Refused, inside, new_root, remove_folder
@@ -134,3 +137,49 @@ def test_every_device(box: Box) -> None:
     if probes.is_root():
         assert ended.output.splitlines()[1] == "3"
     assert "No such file" in box.sh("ls -l /dev/loop-control").output
+
+
+@pytest.mark.root
+def test_where_owners_cannot_be_mapped_the_remedy_is_named(box: Box) -> None:
+    """Overlayfs is such a file system; and one mount must do for all directories of a root."""
+    wanted = NewUserNamespace(box.folder, ((1_879_048_192, 65536),))
+
+    def work() -> list[str]:
+        place, spec = f"{box.folder}/overlay", box.spec("/bin/true", user_namespace=wanted)
+        os.mkdir(place)
+        mounts.mount_overlay(place, lower=spec.lower, upper=spec.upper, work=spec.work)
+        said = []
+        with SandboxServer() as server:
+            for lower in (f"{place}/etc", place):
+                try:
+                    box.run_on(server, replace(spec, lower=(lower,), upper=None, work=None))
+                except SetupFailed as error:
+                    said.append(f"{error.message}; {error.hint}")
+        return said
+
+    said = inside(work)
+    assert "map the owners of the layers' files: invalid argument; the store's" in said[0]
+    assert "not all in one file system; the store's file system cannot map owners" in said[1]
+
+
+@pytest.mark.root
+def test_when_all_ids_are_taken(box: Box) -> None:
+    wanted = NewUserNamespace(box.folder, ((1_879_048_192, 65536),))
+
+    def work() -> str:
+        null = os.open(os.devnull, os.O_RDWR)
+        with SandboxServer() as server:
+            one = server.start(
+                box.spec("/bin/sleep", "60", user_namespace=wanted), null, null, null
+            )
+            try:
+                box.run_on(server, box.spec("/bin/true", user_namespace=wanted))
+            except SetupFailed as error:
+                return error.message
+            finally:
+                one.kill(9)
+                one.wait()
+        return ""
+
+    assert "take IDs of the host's: all are taken" in inside(work)
+    assert box.run("/bin/id", "-u", user_namespace=wanted).output == "0\n"
