@@ -345,6 +345,20 @@ def test_steps_of_a_build(lamina: Lamina, tmp_path: Path, parent: Path) -> None:
     assert not below(parent)
 
 
+@pytest.mark.root
+def test_a_build_that_is_killed(lamina: Lamina, tmp_path: Path, parent: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM busybox\nRUN echo up; sleep 600\n")
+    (tmp_path / "short").write_text("FROM busybox\nRUN true\n")
+    limit = ("--pids-limit", "20", "--cgroup-parent", str(parent))
+    with lamina.start("build", "--progress", "plain", *limit, tmp_path) as command:
+        wait_for(lambda: any((group / "cgroup.procs").read_text() for group in below(parent)))
+        command.kill()
+    wait_for(lambda: not any((group / "cgroup.procs").read_text() for group in below(parent)))
+    assert below(parent)
+    lamina("build", "-f", tmp_path / "short", *limit, tmp_path)
+    assert not below(parent)
+
+
 def test_limits_of_steps_that_cannot_be_had(lamina: Lamina, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("FROM busybox\nRUN true\n")
     assert "the least that is allowed is 6m" in lamina.build(
