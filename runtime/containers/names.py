@@ -101,6 +101,12 @@ class Names:
             except FileNotFoundError:
                 return
 
+    def drop_all(self, container_id: str) -> None:
+        """Let go of whatever names are this container's: of one that was killed ahead of its
+        record."""
+        for name in os.listdir(self._folder):
+            self.drop(name, container_id)
+
     def _link(self, name: str, container_id: str) -> bool:
         path = os.path.join(self._folder, name)
         try:

@@ -173,9 +173,11 @@ def _forget_by_runtime(container_id: str, path: str) -> None:
 
 def _remove(store: Store, container_id: str, path: str, *, volumes: bool) -> None:
     name = recorded_name(path)
-    if name is not None:
-        with locked_names(containers_directory(store.root)) as names:
+    with locked_names(containers_directory(store.root)) as names:
+        if name is not None:
             names.drop(name, container_id)
+        else:
+            names.drop_all(container_id)
     if volumes:
         # First: their names are recorded with the container.
         remove_anonymous(store, container_id, path)
