@@ -52,6 +52,10 @@ def test_the_command_knows_its_version(installed: Path) -> None:
 def test_data_files_are_in_the_wheel(installed: Path) -> None:
     program = "import grammar; print(grammar.parse('FROM scratch\\n', 'Dockerfile').stages[0])"
     assert "scratch" in run(installed / "python", "-c", program)
+    program = (
+        "from runtime.sandbox.seccomp_profile import numbers; print(numbers('x86_64')['mount'])"
+    )
+    assert run(installed / "python", "-c", program) == "165\n"
 
 
 @pytest.mark.namespaces
