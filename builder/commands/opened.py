@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,9 +45,14 @@ def opened_engine(root: str) -> Iterator[Engine]:
 def opened_monitor(root: str, spec: ContainerSpec) -> Iterator[tuple[Store, MonitorProcess]]:
     """The store and a monitor for one container, which starts up while the store is opened."""
     from runtime.containers.beside import join_beside
+    from runtime.containers.held_networks import on_networks
     from runtime.containers.launch import MonitorProcess
+    from runtime.containers.networks import is_shared_rootless
 
-    if not join_beside(root, spec):
-        acquire()
-    with MonitorProcess() as monitor, open_store(root, owners_here()) as store:
-        yield store, monitor
+    with ExitStack() as stack:
+        if is_shared_rootless(spec.network):
+            stack.enter_context(on_networks(root))
+        elif not join_beside(root, spec):
+            acquire()
+        monitor = stack.enter_context(MonitorProcess())
+        yield stack.enter_context(open_store(root, owners_here())), monitor

@@ -13,7 +13,7 @@ from typing import Any, Final
 from runtime.containers.folder import find_container
 from runtime.containers.record import Container
 from runtime.containers.spec import ContainerSpec
-from runtime.errors import InvalidContainer, NotRunning, SandboxUnavailable
+from runtime.errors import InvalidContainer, NotRunning
 from runtime.monitor import files
 from runtime.network import definitions, resolver, rootless
 from runtime.network.model import (
@@ -87,21 +87,24 @@ def write_wanted(root: str, container: Container, mounts: Sequence[Mount]) -> No
         ],
         "hosts": _hosts(container, mounts),
         "resolves": resolves(spec.network),
-        "servers": spec.network.names.servers or name_servers(),
+        "servers": spec.network.names.servers or _servers(spec.network),
     }
     files.write_file(os.path.join(container.folder, WANTED), marshal.dumps(document, 4))
 
 
-def network_hook(spec: NetworkSpec) -> tuple[str, bytes]:
+def is_shared_rootless(spec: NetworkSpec) -> bool:
+    """Whether a plain user's container is on networks that it shares with others."""
+    private = isinstance(spec.mode, PrivateNetworks)
+    return private and spec.networks != (DEFAULT_NETWORK,) and not owns_network()
+
+
+def network_hook(root: str, spec: NetworkSpec) -> tuple[str, bytes]:
     """The hook that gives a container its private networks here: root's, or a plain user's."""
     if owns_network():
         return "runtime.network.private", b""
-    if spec.networks != (DEFAULT_NETWORK,):
-        raise SandboxUnavailable(
-            f"--network {spec.label}",
-            "only root can have networks that containers share",
-            "--network container:NAME lets containers share one's network",
-        )
+    if is_shared_rootless(spec):
+        folder = os.path.abspath(definitions.networks_folder(root))
+        return "runtime.network.rootless_shared", os.fsencode(folder)
     return "runtime.network.rootless", marshal.dumps(find_programs(os.environ.get("PATH", "")), 4)
 
 
@@ -116,6 +119,11 @@ def resolves(spec: NetworkSpec) -> bool:
             return own or not (spec.names.servers or reachable_servers())
         case _:
             return False
+
+
+def _servers(spec: NetworkSpec) -> tuple[str, ...]:
+    """Whom a monitor asks: it may be where it does not reach the host's own loopback."""
+    return reachable_servers() if is_shared_rootless(spec) else name_servers()
 
 
 def names_of(spec: NetworkSpec) -> Names:

@@ -51,7 +51,7 @@ def hooks_of(root: str, container: Container, mounts: Sequence[Mount]) -> Hooks:
             return (("runtime.network.shared", folder), *hooks)
         case PrivateNetworks():
             write_wanted(root, container, mounts)
-            return (network_hook(container.spec.network), *hooks)
+            return (network_hook(root, container.spec.network), *hooks)
 
 
 def sandbox_network(spec: ContainerSpec) -> SandboxNetwork:

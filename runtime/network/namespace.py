@@ -39,10 +39,12 @@ def make_namespace() -> int:
 
 
 def owns_network() -> bool:
-    """Whether this process's network is its user namespace's own: root's, or one of ours.
+    """Whether this process is root, and its network is its user namespace's own.
 
     A plain user's is the machine's, in which root of a user namespace has no rights.
     """
+    if os.geteuid() != 0:
+        return False
     fd = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         owner = fcntl.ioctl(fd, _NS_GET_USERNS)

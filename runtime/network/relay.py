@@ -41,13 +41,15 @@ _IPV6_RECVPKTINFO, _IPV6_PKTINFO, _IP_PKTINFO = 49, 50, 8
 
 
 class Relay:
-    """Passes on what comes to `ports` to `address` in a network namespace. `NetworkError`."""
+    """Passes on what comes to `address` in a network namespace. `NetworkError`.
 
-    def __init__(self, ports: Sequence[PublishedPort], namespace_fd: int, address: str) -> None:
-        listeners: list[tuple[_socket.socket, int]] = []
+    `listeners` are sockets, which are closed here, with the ports that what comes is for.
+    """
+
+    def __init__(
+        self, listeners: Sequence[tuple[_socket.socket, int]], namespace_fd: int, address: str
+    ) -> None:
         try:
-            for port in ports:
-                listeners += [(each, port[3]) for each in listen(port)]
             me = os.getpid()
             pid, self._pidfd = syscalls.clone3(0, _signal.SIGCHLD)
             if pid == 0:

@@ -117,12 +117,13 @@ class RootlessNetwork:
         return container
 
 
-def release(folder: str, container_id: str) -> None:
-    """Forget what is recorded of a container, and of those whose monitors are gone.
+def release(folder: str, container_id: str, where: str | None = None) -> None:
+    """Forget what is recorded of a container, and of those whose monitors are gone; `where` if
+    not here (see `runtime.network.state.place`).
 
     There is nothing else to be undone: all of it has ended with its monitor.
     """
-    with Locked(folder) as locked:
+    with Locked(folder, where) as locked:
         if locked.record.forget_dead(besides=container_id):
             locked.save()
 

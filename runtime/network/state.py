@@ -65,12 +65,13 @@ class Record:
 class Locked:
     """A record that nobody else changes until the end of the `with` block.
 
-    `folder` is the store's `networks`. Nothing is written but by `save`.
+    `folder` is the store's `networks`, `where` another `place` than that of this process.
+    Nothing is written but by `save`.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, where: str | None = None) -> None:
         self._folder = folder
-        self.place = place(folder)
+        self.place = where or place(folder)
         self._fd = -1
         self.record = Record({}, {})
 
@@ -85,7 +86,7 @@ class Locked:
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         if is_new:
             _forget_other_boots(os.path.dirname(self.place))
-        self.record = read(self._folder)
+        self.record = _read(self.place)
         return self
 
     def __exit__(
@@ -112,13 +113,17 @@ class Locked:
                 for address in (endpoint["ipv4"], endpoint["ipv6"])
                 if address
             )
-            _write(names_file(self._folder, network_id), text.encode())
+            _write(os.path.join(self.place, f"{network_id}.names"), text.encode())
 
 
 def read(folder: str) -> Record:
     """The record as it is; it may be of monitors that are gone. Empty if there is none."""
+    return _read(place(folder))
+
+
+def _read(where: str) -> Record:
     try:
-        with open(os.path.join(place(folder), "state"), "rb", buffering=0) as file:
+        with open(os.path.join(where, "state"), "rb", buffering=0) as file:
             version, networks, containers = marshal.loads(file.readall() or b"")
     except FileNotFoundError:
         return Record({}, {})

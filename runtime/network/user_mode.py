@@ -60,7 +60,8 @@ class Uplink:
         self._relay: Relay | None = None
         if left:
             try:
-                self._relay = Relay(left, namespace_fd, ADDRESS)
+                listeners = [(each, port[3]) for port in left for each in listen(port)]
+                self._relay = Relay(listeners, namespace_fd, ADDRESS)
             except BaseException:
                 self._helper.end()
                 raise

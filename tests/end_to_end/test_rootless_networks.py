@@ -55,11 +55,12 @@ def echoing(pid: int, port: int) -> Iterator[None]:
     """Somebody in the network of a process who gives datagrams back."""
     probes.need_tool("socat")
     enter = ("nsenter", "--user", "--net", "--preserve-credentials", f"--target={pid}", "--")
-    with subprocess.Popen([*enter, "socat", f"UDP4-LISTEN:{port},fork", "EXEC:cat"]) as server:
+    words = [*enter, "socat", f"UDP4-LISTEN:{port},fork", "EXEC:cat"]
+    with subprocess.Popen(words, start_new_session=True) as server:
         try:
             yield
         finally:
-            server.terminate()
+            os.killpg(server.pid, signal.SIGKILL)  # with what it has forked
 
 
 def helpers(lamina: Lamina, container_id: str) -> dict[int, str]:
@@ -159,3 +160,48 @@ def test_no_network_and_the_hosts(lamina: Lamina) -> None:
         with lamina.start(*words) as client:
             server.accept()[0].close()
             assert client.wait(timeout=20) == 0
+
+
+def test_containers_of_a_network_find_and_reach_each_other(
+    containers: Containers, lamina: Lamina
+) -> None:
+    first, second = containers.name("first"), containers.name("second")
+    for network in (first, second):
+        lamina("network", "create", network)
+    on_first = ("--network", first, "--network-alias", "db", "--add-host", "machine:host-gateway")
+    web, ports = served(containers, "web", *on_first, "-p", "80", "-p", "127.0.0.1::81/udp")
+    stranger = containers.sh("stranger", "exec sleep 600", "--network", second)
+    for name in (web, "db", f"db.{first}"):
+        words = ("run", "--rm", "--network", first, "busybox", "nc", "-w", "5", name, "80")
+        assert lamina(*words).stdout == "web\n", name
+    assert "NXDOMAIN" in lamina("exec", stranger, "nslookup", web, status=1).stdout
+    joined = ("run", "--rm", "--network", f"container:{web}", "busybox", "nc", "127.0.0.1", "80")
+    assert lamina(*joined).stdout == "web\n"
+    wait_for(lambda: asked("127.0.0.1", ports["80/tcp"]) == "web\n")
+    assert asked("::1", ports["80/tcp"]) == "web\n"
+    with echoing(containers.state(web)["Pid"], 81):
+        wait_for(lambda: asked("127.0.0.1", ports["81/udp"], datagram="hello") == "hello")
+    with socket.create_server(("0.0.0.0", 0)) as everywhere:
+        everywhere.settimeout(10)
+        lamina("exec", "-d", web, "nc", "machine", str(everywhere.getsockname()[1]))
+        everywhere.accept()[0].close()
+    assert "has active endpoints" in lamina("network", "rm", first, status=1).stderr
+    # Whoever is killed takes nothing down but itself; the last one takes all.
+    monitor = json.loads(
+        (lamina.root / "containers" / containers.inspect(web)["Id"] / "state.json").read_text()
+    )["runner"]["pid"]
+    os.kill(monitor, signal.SIGKILL)
+    wait_for(lambda: containers.state(web)["Status"] == "exited")
+    assert asked("127.0.0.1", ports["80/tcp"]) == ""
+    lamina("start", web)
+    words = ("run", "--rm", "--network", first, "busybox", "nc", "-w", "5", "db", "80")
+    assert lamina(*words).stdout == "web\n"
+    lamina("rm", "-f", web, stranger)
+    wait_for(lambda: not any("holder" in each for each in _holders(lamina)))
+    for network in (first, second):
+        lamina("network", "rm", network)
+
+
+def _holders(lamina: Lamina) -> list[str]:
+    folder = lamina.root / "networks"
+    return [words for words in processes_using(folder).values() if "runtime.network" in words]
