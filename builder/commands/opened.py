@@ -45,12 +45,13 @@ def opened_engine(root: str) -> Iterator[Engine]:
 def opened_monitor(root: str, spec: ContainerSpec) -> Iterator[tuple[Store, MonitorProcess]]:
     """The store and a monitor for one container, which starts up while the store is opened."""
     from runtime.containers.beside import join_beside
-    from runtime.containers.held_networks import on_networks
     from runtime.containers.launch import MonitorProcess
     from runtime.containers.networks import is_shared_rootless
 
     with ExitStack() as stack:
         if is_shared_rootless(spec.network):
+            from runtime.containers.held_networks import on_networks
+
             stack.enter_context(on_networks(root))
         elif not join_beside(root, spec):
             acquire()
