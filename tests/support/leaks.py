@@ -68,13 +68,34 @@ def networks_of(run: Path) -> list[str]:
     from runtime.network.links import Links
 
     left = []
-    for networks in run.glob("*/networks"):
-        root = str(networks.parent)
+    for root in _stores(run):
         with Links() as links:
             left += [f"bridge {name}" for name in links.indexes(f"lm{tag(root)}").values()]
         tables = {name for name, _, _ in nft.chains(nft.INET)}
         left += [f"rules {name}" for name in tables & {table(root)}]
     return left
+
+
+def _stores(run: Path) -> list[str]:
+    """The stores in a folder that have had networks."""
+    found = (*run.glob("*/networks"), *run.glob("*/*/networks"))
+    return [str(networks.parent) for networks in found]
+
+
+def _remove_networks(run: Path) -> None:
+    """Remove what containers whose monitors were killed have left of networks."""
+    from runtime.network import nft
+    from runtime.network.definitions import table, tag
+    from runtime.network.links import Links
+
+    for root in _stores(run):
+        with Links() as links:
+            for name in links.indexes(f"lm{tag(root)}").values():
+                links.delete(name)
+        if any(name == table(root) for name, _, _ in nft.chains(nft.INET)):
+            changes = nft.Changes()
+            changes.delete_table(table(root))
+            changes.commit()
 
 
 def remove(run: Path) -> None:
@@ -90,6 +111,7 @@ def remove(run: Path) -> None:
     if mounts_below(run):
         return
     if os.geteuid() == 0:
+        _remove_networks(run)
         shutil.rmtree(run)
     else:  # files of subordinate ids are only ours inside a user namespace
         enter = ["unshare", "--user", "--map-root-user"]
