@@ -24,6 +24,7 @@ from runtime.network.definitions import (
 )
 from runtime.network.links import Links
 from runtime.network.model import DEFAULT_NETWORK, Endpoint, PrivateNetworks
+from runtime.network.namespace import owns_network
 from runtime.network.places import plan_endpoint
 from runtime.network.private import WANTED, drop_unused
 from runtime.network.state import Locked
@@ -102,6 +103,12 @@ def _change_now(
     pidfd = open_process(container.state.process)
     if pidfd is None or container.state.process is None:
         return  # It has just ended.
+    if not owns_network():
+        os.close(pidfd)
+        raise NetworkError(
+            f"cannot change the network of {container.name}: only root can while it runs",
+            hint="stop it first; or make it with several --network",
+        )
     try:
         namespace = os.open(
             f"/proc/{container.state.process.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC

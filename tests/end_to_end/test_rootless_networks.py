@@ -186,6 +186,8 @@ def test_containers_of_a_network_find_and_reach_each_other(
         lamina("exec", "-d", web, "nc", "machine", str(everywhere.getsockname()[1]))
         everywhere.accept()[0].close()
     assert "has active endpoints" in lamina("network", "rm", first, status=1).stderr
+    refused = lamina("network", "connect", second, web, status=1).stderr
+    assert "only root can while it runs\nhint: stop it first" in refused
     # Whoever is killed takes nothing down but itself; the last one takes all.
     monitor = json.loads(
         (lamina.root / "containers" / containers.inspect(web)["Id"] / "state.json").read_text()
