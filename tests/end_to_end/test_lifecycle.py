@@ -279,7 +279,9 @@ def test_inspection_by_template(containers: Containers, lamina: Lamina) -> None:
 
 def test_it_lives_on_without_who_started_it(containers: Containers, lamina: Lamina) -> None:
     name = containers.name("one")
-    with lamina.start("run", "-d", "--name", name, "busybox", "sleep", "600") as command:
+    with lamina.start(
+        "run", "-d", "--stop-timeout", "1", "--name", name, "busybox", "sleep", "600"
+    ) as command:
         assert command.wait() == 0
         os.kill(os.getpid(), 0)
     pid = containers.state(name)["Pid"]
