@@ -126,17 +126,14 @@ def test_a_build_of_files_alone(lamina: Lamina, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--memory", "1g"), "limits on the memory and processors"),
         (("--allow", "what"), "there is no such entitlement"),
         (("--allow", "device"), "network.host, security.insecure"),
         (("--ssh", "default=/etc/passwd"), "no agent's socket"),
         (("--secret", "id=a,type=what"), "invalid --secret"),
-        (("--cgroup-parent", "x"), "no cgroup of their own"),
         (("--cache-to", "type=inline"), "goes with the image's manifest, and none is written"),
         (("--attest", "type=what"), "unknown attestation type"),
         (("--annotation", "a=b"), "--annotation needs an archive"),
         (("--iidfile", "x", "-o", "y"), "cannot use --iidfile"),
-        (("--platform", "linux/amd64,linux/arm64"), "several platforms at once"),
         (("--ca", "/dev/null"), "there is no certificate in it"),
         (("-o", "-", "-o", "type=oci,dest=-"), "only one --output can write to standard output"),
     ],

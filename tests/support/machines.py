@@ -7,6 +7,7 @@ that our own netlink is not its own judge.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ class Machine:
     def answering(self, kind: str, port: int) -> Iterator[None]:
         """Somebody there says at a port what it is told: `kind` as socat(1), `UDP4-LISTEN`."""
         words = ["socat", f"{kind}:{port},fork,reuseaddr", "EXEC:cat"]
-        with subprocess.Popen([*self.enter(), *words]) as server:
+        with subprocess.Popen([*self.enter(), *words], start_new_session=True) as server:
             try:
                 what = "-lnuH" if kind.startswith("UDP") else "-lntH"
                 deadline = time.monotonic() + 10
@@ -70,7 +71,7 @@ class Machine:
                     time.sleep(0.01)
                 yield
             finally:
-                server.terminate()
+                os.killpg(server.pid, signal.SIGKILL)  # with what it has forked
 
     def rules(self) -> str:
         """All its rules, as nft(8) reads them."""
