@@ -42,6 +42,7 @@ test: .venv/installed
 .venv/installed: pyproject.toml
 	@tests/prepare.sh python3-venv
 	$(PYTHON) -m venv --clear .venv
+	.venv/bin/pip install -qq --upgrade pip
 	.venv/bin/pip install -qq --editable '.[test]'
 	.venv/bin/pip install -qq --target .venv/checker interegular
 	@touch $@

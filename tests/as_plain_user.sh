@@ -66,6 +66,7 @@ as_user() {
         HOME="$(getent passwd "$user" | cut -d: -f6)" LAMINA_TEST_CACHE="$folder/cache" "$@"
 }
 as_user "$python" -m venv "$folder/venv"
+as_user "$folder/venv/bin/pip" install -qq --upgrade pip
 as_user "$folder/venv/bin/pip" install -qq --editable '.[test]'
 pytest="$folder/venv/bin/python -m pytest -p no:cacheprovider -n auto --dist loadgroup"
 status=0
