@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import grammar
@@ -16,71 +16,34 @@ from builder.events import BuildFinished, ContextUsed, Emit, Noticed
 from builder.execution.execute import Executor
 from builder.execution.leftovers import Leftovers
 from builder.execution.options import ExecuteOptions
-from builder.fetching import OpenSession, PullPolicy
 from builder.output.result import Result, name_image
 from builder.plan.build_plan import PlanOptions
 from builder.plan.checks import Checked, check_only, plan_checked, warn
 from builder.plan.frontend import foreign_syntax
-from builder.plan.named_contexts import NamedContexts
 from builder.plan.platforms import check_runnable
 from builder.plan.steps import Plan
 from builder.records.recorder import recorded
+from builder.request import BuildRequest
 from builder.sources.context import Context, FileStamp, find_ignore_file, open_context
 from builder.sources.downloads import Credentials
 from builder.sources.fetcher import Fetcher
 from builder.sources.git_head import find_head
 from builder.sources.inputs import Inputs
-from builder.sources.source import Source
 from builder.sources.unpack import Unpacker
 from grammar.dockerignore import Patterns
 from grammar.lint import Finding
-from runtime.image.digest import DiffID, Digest
+from runtime.image.digest import Digest
 from runtime.image.model import ImageConfig
-from runtime.image.platform import Platform, default_platform
-from runtime.image.reference import Reference
+from runtime.image.platform import default_platform
 from runtime.image.store.store import Store
 from runtime.rootfs import RootFiles
 from runtime.sandbox.server import SandboxServer
 
 if TYPE_CHECKING:  # Imported by the builds that need them.
-    from builder.attest.options import AttestOptions
     from builder.attest.witness import Witness
     from builder.cache.work import Elsewhere
-    from builder.exchange.options import CacheFrom, CacheTo
     from builder.output.annotations import Annotation
-    from builder.output.outputs import Output
     from runtime.image.attestations import Attestation
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildRequest:
-    """What to build, as the command line has it.
-
-    `epoch` is SOURCE_DATE_EPOCH, where given; `platform` this machine's, where not. `layers`
-    are the context's files if it was fetched, `committed` when its commit was made; else they are
-    in the directory `context`. `contexts` are named ones. Without `registries` no image is
-    fetched, whatever `pull` says. `cache_from` and `cache_to` are caches outside the store.
-    """
-
-    context: str
-    source: Source
-    layers: tuple[DiffID, ...] | None = None
-    committed: int | None = None
-    contexts: NamedContexts = field(default_factory=dict)
-    names: tuple[Reference, ...] = ()
-    build_args: Mapping[str, str] = field(default_factory=dict)
-    target: str | None = None
-    labels: tuple[tuple[str, str], ...] = ()
-    outputs: tuple[Output, ...] = ()
-    annotations: tuple[Annotation, ...] = ()
-    platform: Platform | None = None
-    epoch: int | None = None
-    attest: AttestOptions | None = None
-    execute: ExecuteOptions = field(default_factory=ExecuteOptions)
-    pull: PullPolicy = "missing"
-    registries: Callable[[Emit], OpenSession] | None = None
-    cache_from: tuple[CacheFrom, ...] = ()
-    cache_to: tuple[CacheTo, ...] = ()
 
 
 def credentials(options: ExecuteOptions) -> Credentials:

@@ -18,8 +18,8 @@ from typing import Any
 
 import click
 
+from builder.call_words import default_root
 from builder.commands.failures import report
-from builder.start import default_root
 from builder.version import installed_version
 
 _COMMANDS = {

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Final
 
-    from runtime.containers.quick import Wanted
     from runtime.containers.quick_exec import Wanted as ExecWanted
+    from runtime.containers.wanted import Wanted
 
 FLAGS: Final = frozenset((
     "--init", "--interactive", "--no-healthcheck", "--read-only", "--rm", "-i",
@@ -38,7 +38,7 @@ _NAME: Final = "--name"
 
 def wanted(arguments: Sequence[str]) -> Wanted | None:
     """What the words after `run` ask for; `None` if it is for the command line to say."""
-    from runtime.containers.quick import Wanted
+    from runtime.containers.wanted import Wanted
 
     shape: list[str] = []
     name = None
@@ -93,9 +93,9 @@ def answer(root: str, arguments: Sequence[str]) -> int | None:
     try:
         return quick.run(root, asked)
     except ContainerError as error:
-        from builder.commands.container_run import failed
+        from builder.commands.failures import not_started
 
-        return failed(error)
+        return not_started(error)
     except Exception as error:
         from builder.commands.failures import report
 

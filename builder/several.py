@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from builder.build import BuildRequest, build
+from builder.build import build
 from builder.events import (
     BaseUsed,
     Emit,
@@ -23,6 +23,7 @@ from builder.events import (
 )
 from builder.output.result import Result
 from builder.output.several import export_several
+from builder.request import BuildRequest
 from runtime.image.digest import Digest
 from runtime.image.platform import Platform
 from runtime.image.store.store import Image, Store

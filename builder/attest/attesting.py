@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from builder.attest.options import AttestOptions
 from builder.attest.provenance import BuildFacts, Dependency, image_dependency, provenance
@@ -17,6 +16,7 @@ from builder.events import Emit, Exported, Noticed
 from builder.plan.named_contexts import NamedContext, NamedDirectory, NamedImage
 from builder.plan.remote_names import RemoteFile, Repository
 from builder.plan.steps import FromImage, ImageBase, Plan
+from builder.request import BuildRequest
 from builder.sources.inputs import Inputs
 from builder.version import installed_version
 from runtime.image.attestations import (
@@ -30,9 +30,6 @@ from runtime.image.errors import InvalidReference
 from runtime.image.platform import default_platform
 from runtime.image.reference import Reference
 from runtime.image.store.store import Store
-
-if TYPE_CHECKING:
-    from builder.build import BuildRequest
 
 
 def attest(

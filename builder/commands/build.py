@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from builder.build import BuildRequest, build
+from builder.build import build
 from builder.commands.build_limits_options import build_limits_options, limits_of_steps
 from builder.commands.build_options import (
     BuildCommand,
@@ -46,6 +46,7 @@ from builder.output.result import Result, metadata, write_metadata
 from builder.plan.named_contexts import parse_named_contexts
 from builder.plan.platforms import parse_platforms
 from builder.progress import JsonProgress, PlainProgress, Progress, QuietProgress
+from builder.request import BuildRequest
 from builder.sources.source import Source, is_directory_context, read_dockerfile
 from grammar.errors import DockerfileError
 from runtime.image.errors import InvalidReference

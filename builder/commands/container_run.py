@@ -9,25 +9,24 @@ from typing import Any
 
 import click
 
+from builder.call_words import run_words
 from builder.commands.container_image import available, image_options
 from builder.commands.container_limits import say_if_out_of_memory, say_unenforced
 from builder.commands.container_mounts import mount_options
 from builder.commands.container_options import container_options, spec_of
 from builder.commands.container_refused import RUN_REFUSED
-from builder.commands.failures import report, say
+from builder.commands.failures import not_started, say
 from builder.commands.opened import opened_engine, opened_monitor, opened_store
 from builder.commands.refusals import refusing
 from builder.commands.relay import terminal_size
 from builder.commands.sessions import Shown, keys_of, need_terminal, new_session
 from builder.errors import BuildError, OptionError
 from builder.quick import key_of
-from builder.start import run_words
 from runtime.containers.spec import ContainerSpec
 from runtime.containers.surroundings import needs_monitor
-from runtime.errors import CommandNotFound, CommandNotRunnable, ContainerError
+from runtime.errors import ContainerError
 from runtime.image.errors import ImageError
 
-_NOT_STARTED, _NOT_RUNNABLE, _NOT_FOUND = 125, 126, 127
 _KILLED = 137
 
 
@@ -80,7 +79,7 @@ def run_command(
             status = _run_attached(root, spec, options, id_file, shown, keys, proxy=proxy)
         return status
     except (BuildError, ContainerError, ImageError) as error:
-        return failed(error)
+        return not_started(error)
 
 
 @click.command(
@@ -107,14 +106,6 @@ def create_command(root: str, /, **options: Any) -> int:
     _write_id(id_file, container.id)
     click.echo(container.id)
     return 0
-
-
-def failed(error: Exception) -> int:
-    """Report why a container could not be started; docker's exit status for it."""
-    report(error)
-    if isinstance(error, CommandNotFound):
-        return _NOT_FOUND
-    return _NOT_RUNNABLE if isinstance(error, CommandNotRunnable) else _NOT_STARTED
 
 
 def _run_direct(root: str, spec: ContainerSpec, options: dict[str, Any]) -> int | None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from grammar.nodes import Span
 
+_NOT_STARTED, _NOT_RUNNABLE, _NOT_FOUND = 125, 126, 127
+
 
 def say(text: str) -> None:
     """Print lines to standard error; what would move a terminal's cursor is not."""
@@ -48,6 +50,16 @@ def report(error: Exception) -> int:
         say(f"ERROR: the store's database cannot be used: {error}")
         return 1
     return _defect(error)
+
+
+def not_started(error: Exception) -> int:
+    """Report why a container could not be started; docker's exit status for it."""
+    from runtime.errors import CommandNotFound, CommandNotRunnable
+
+    report(error)
+    if isinstance(error, CommandNotFound):
+        return _NOT_FOUND
+    return _NOT_RUNNABLE if isinstance(error, CommandNotRunnable) else _NOT_STARTED
 
 
 def explain(message: str, *, text: str | None, span: Span | None, hint: str | None) -> None:

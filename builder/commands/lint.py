@@ -27,7 +27,7 @@ from runtime.image.errors import ImageError
 from runtime.image.platform import default_platform
 
 if TYPE_CHECKING:
-    from builder.build import BuildRequest
+    from builder.request import BuildRequest
 
 _STANDARD_INPUT = "-"
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 import grammar
-from builder.build import BuildRequest, make_plan, plan_options
+from builder.build import make_plan, plan_options
 from builder.commands.calls import (
     Call,
     outline_json,
@@ -22,6 +22,7 @@ from builder.commands.opened import opened_store
 from builder.errors import OptionError
 from builder.plan.describe import outline, targets
 from builder.progress import Progress
+from builder.request import BuildRequest
 
 
 def answer(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import click
 
-from builder.build import BuildRequest, Built
+from builder.build import Built
 from builder.cache.replay import (
     FOLLOWED,
     Stamp,
@@ -18,6 +18,7 @@ from builder.cache.replay import (
     look,
     pack,
 )
+from builder.call_words import build_root
 from builder.events import (
     BaseUsed,
     BuildFinished,
@@ -37,10 +38,10 @@ from builder.events import (
     Warned,
 )
 from builder.progress import cached_lines, plain_lines
+from builder.request import BuildRequest
 from builder.sources.context import FileStamp, ignore_files
 from builder.sources.git_head import find_head
 from builder.sources.source import candidates
-from builder.start import build_root
 from runtime.image.errors import InvalidReference
 from runtime.image.reference import Reference
 from runtime.image.store.images import row_name

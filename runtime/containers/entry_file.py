@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
 ENTRY: Final = "entry"
-_PARTS: Final = ("entry_file", "execute", "security", "spec")
+_PARTS: Final = ("confined", "entry_file", "execute", "security", "spec")
 _SANDBOX: Final = ("child", "entry", "fork_server", "seccomp", "seccomp_policy", "spec", "wire")
 
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from runtime.containers.confined import call_filter, privileged_capabilities
 from runtime.containers.record import Container
-from runtime.containers.security import call_filter, privileged_capabilities
 from runtime.errors import InvalidContainer, NotRunning
 from runtime.monitor.identity import is_alive, open_process
 from runtime.sandbox.privilege import join

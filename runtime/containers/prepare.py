@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from runtime.containers.confined import confined, with_joined
 from runtime.containers.devices import device_mounts
 from runtime.containers.entry_file import write_entry
 from runtime.containers.execute import entry_order
@@ -16,7 +17,6 @@ from runtime.containers.names import check_name, locked_names
 from runtime.containers.networks import checked, extra_hosts, names_of, shared_files
 from runtime.containers.record import Container, Description, State, write_description, write_state
 from runtime.containers.remove import discard_held, event_attributes
-from runtime.containers.security import confined, with_joined
 from runtime.containers.spec import (
     SHORT_ID,
     ContainerSpec,

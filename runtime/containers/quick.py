@@ -8,29 +8,19 @@ from __future__ import annotations
 
 import os
 import time
-from binascii import crc32
+
+from runtime.containers.wanted import start_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from runtime.containers.starts import Pairs, Start
+    from runtime.containers.starts import Start
+    from runtime.containers.wanted import Wanted
     from runtime.image.store.locks import LockFile
     from runtime.sandbox.server import SandboxServer
 
 _TOUCH_AFTER_SECONDS: Final = 60
-
-
-class Wanted:
-    """A container that is asked for: `key` says how, but for its name, words and variables."""
-
-    __slots__ = ("command", "env", "key", "name")
-
-    def __init__(self, key: str, name: str | None, command: tuple[str, ...], env: Pairs) -> None:
-        self.key = key
-        self.name = name
-        self.command = command
-        self.env = env
 
 
 def run(root: str, wanted: Wanted) -> int | None:
@@ -88,12 +78,6 @@ class Held:
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:
             self._lock.close()
-
-
-def start_path(containers: str, key: str) -> str:
-    """Where the start that was asked for so is remembered, if it is."""
-    data = key.encode("utf-8", "surrogateescape")
-    return f"{containers}/starts/{crc32(data):08x}{len(data):x}"
 
 
 def _started() -> SandboxServer:

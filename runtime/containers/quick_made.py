@@ -16,8 +16,8 @@ from runtime.monitor.json_text import json_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runtime.containers.quick import Wanted
-    from runtime.containers.starts import Pairs, Start
+    from runtime.containers.starts import Start
+    from runtime.containers.wanted import Pairs, Wanted
     from runtime.sandbox.server import SandboxServer
 
 

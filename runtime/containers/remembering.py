@@ -52,7 +52,8 @@ _MOST: Final = 64
 """How many starts are remembered."""
 _RECORDED: Final = (files.CONFIG, files.STATE, files.PASSING, ENTRY)
 _OUR_OWN: Final = (
-    "builder/start.py", "builder/quick.py", "runtime/containers/quick.py",
+    "builder/start.py", "builder/call_words.py", "builder/quick.py",
+    "runtime/containers/wanted.py", "runtime/containers/quick.py",
     "runtime/containers/quick_made.py", "runtime/containers/confirming.py",
 )  # fmt: skip
 _KNOWN_ORDER: Final = frozenset((

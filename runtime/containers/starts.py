@@ -17,7 +17,7 @@ import os
 import sys
 import time
 
-from runtime.containers.quick import start_path
+from runtime.containers.wanted import start_path
 from runtime.monitor.identity import boot_id
 from runtime.network_files import hosts, resolv_conf
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, Final
 
-    Pairs = tuple[tuple[str, str], ...]
+    from runtime.containers.wanted import Pairs
 
 _FORM: Final = 2
 """To be raised when the meaning of what is written changes."""
