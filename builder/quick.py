@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from runtime.containers.wanted import Wanted
 
 FLAGS: Final = frozenset((
-    "--init", "--interactive", "--no-healthcheck", "--read-only", "--rm", "-i",
+    "--init", "--interactive", "--no-healthcheck", "--quiet", "--read-only", "--rm", "-i", "-q",
 ))  # fmt: skip
 VALUES: Final = frozenset((
     "--entrypoint", "--hostname", "--label", "--log-driver", "--log-opt", "--net",

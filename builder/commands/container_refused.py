@@ -33,8 +33,6 @@ RUN_REFUSED: Mapping[str, Missing] = {
         hint="lamina network create NAME: containers with --network NAME find each other by name",
     ),
     "--link-local-ip": Missing(why="link-local addresses cannot be chosen", hint="--ip"),
-    "-q": Missing(why="pulling says what it does, on standard error"),
-    "--quiet": Missing(why="pulling says what it does, on standard error"),
     "--storage-opt": Missing(why="the size of a container's root cannot be limited"),
     "--use-api-socket": _NO_DAEMON,
 }

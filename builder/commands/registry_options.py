@@ -82,6 +82,15 @@ def shown_session(name: str, direction: Direction) -> Iterator[Session]:
         yield session
 
 
+@contextmanager
+def quiet_session(_name: str, _direction: Direction) -> Iterator[Session]:
+    """As `shown_session`, and nothing is shown; errors are."""
+    from builder.transfers import no_transfers
+
+    with registry_session(no_transfers) as session:
+        yield session
+
+
 def user_registries() -> Registries:
     """registries.toml: $LAMINA_REGISTRIES, or the machine's and the user's own over it."""
     from runtime.image.registry.configuration import read_registries

@@ -109,6 +109,23 @@ def test_run_fetches_what_is_missing(
     assert "127.0.0.1:1" in gone.stderr
 
 
+@pytest.mark.namespaces
+def test_fetching_says_nothing_if_so_asked(
+    bare_lamina: Lamina, registry: Registry, busybox_in_registry: str
+) -> None:
+    name = busybox_in_registry
+    first = bare_lamina("run", "--rm", "-q", name, "echo", "ran")
+    assert (first.stdout, first.stderr) == ("ran\n", "")
+    again = bare_lamina("run", "--rm", "--pull", "always", name, "true")
+    assert f"Fetching {name}" in again.stderr
+    made = bare_lamina("create", "--quiet", "--pull", "always", name)
+    assert made.stderr == ""
+    bare_lamina("rm", made.stdout.strip())
+    gone = bare_lamina("run", "--rm", "-q", NOWHERE, "true", status=125)
+    assert "127.0.0.1:1" in gone.stderr
+    assert "Fetching" not in gone.stderr
+
+
 @pytest.fixture(scope="module")
 def busybox_in_registry(lamina: Lamina, registry: Registry) -> str:
     name = f"{registry.host}/bases/busybox:1"
