@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from builder.commands.container_rows import HEADS, chosen, row
-from builder.commands.tables import formatted, table
+from builder.commands.tables import listing
 from runtime.containers.folder import list_containers
 from runtime.containers.networks import wired_now
 
@@ -53,13 +51,8 @@ def ps_command(
         add_sizes(root, containers, rows)
     if quiet:
         click.echo("".join(each["ID"] + "\n" for each in rows), nl=False)
-    elif form == "table":
-        shown = (*_SHOWN, "Size") if size else _SHOWN
-        heads = [HEADS[key] for key in shown]
-        click.echo(table(heads, [[each[key] for key in shown] for each in rows]))
-    elif form == "json":
-        click.echo("".join(json.dumps(each) + "\n" for each in rows), nl=False)
     else:
+        shown = (*_SHOWN, "Size") if size else _SHOWN
         labels = [dict(container.spec.labels) for container in containers]
-        click.echo(formatted(form, rows, HEADS, labels), nl=False)
+        click.echo(listing(form, rows, HEADS, shown, labels), nl=False)
     return 0

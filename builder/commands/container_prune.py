@@ -7,6 +7,7 @@ import time
 import click
 
 from builder.commands.confirm import confirmed
+from builder.commands.filters import fits_label
 from builder.commands.opened import opened_store
 from builder.commands.prune import images_of_containers, since_seconds
 from builder.commands.tables import size_text
@@ -90,8 +91,5 @@ def _fits(container: Container, text: str) -> bool:
         age = since_seconds(value)
         return time.time() - container.description.created_ns / _BILLION > age
     if key in ("label", "label!") and equals:
-        name, has_value, wanted = value.partition("=")
-        labels = dict(container.spec.labels)
-        has = name in labels and (not has_value or labels[name] == wanted)
-        return has != (key == "label!")
+        return fits_label(dict(container.spec.labels), key, value)
     raise OptionError(f"invalid --filter {text!r}", hint="until=24h, label=KEY, label!=KEY")

@@ -6,10 +6,12 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from builder.commands.container_network_options import parse_exposed
 from builder.commands.container_networks import publishers, shown_ports
+from builder.commands.filters import all_fit, fits_label, parsed_filters
 from builder.commands.tables import ago
 from builder.errors import OptionError
 from runtime.containers.folder import find_container
@@ -86,27 +88,19 @@ def status_text(container: Container) -> str:
 
 
 def chosen(containers: Sequence[Container], filters: Sequence[str], root: str) -> list[Container]:
-    """The containers that `--filter`s let through: of each key one value must fit.
+    """The containers that `--filter`s let through: of each key one value must fit, of labels all.
 
     `OptionError` for a filter that is none.
     """
-    wanted: dict[str, list[str]] = {}
-    for text in filters:
-        key, equals, value = text.partition("=")
-        if not equals or key not in _FILTERS:
-            hint = ", ".join(sorted(_FILTERS))
-            raise OptionError(f"invalid --filter {text!r}", hint=f"KEY=VALUE; KEY: {hint}")
-        wanted.setdefault(key, []).append(_value(root, key, value))
-    return [
-        container
-        for container in containers
-        if all(
-            all(_FILTERS[key](container, value) for value in values)
-            if key == "label"
-            else any(_FILTERS[key](container, value) for value in values)
-            for key, values in wanted.items()
-        )
-    ]
+    wanted = {
+        key: [_value(root, key, value) for value in values]
+        for key, values in parsed_filters(filters, sorted(_FILTERS)).items()
+    }
+    return [container for container in containers if all_fit(wanted, partial(_fits, container))]
+
+
+def _fits(container: Container, key: str, value: str) -> Any:
+    return _FILTERS[key](container, value)
 
 
 def _value(root: str, key: str, value: str) -> str:
@@ -120,12 +114,6 @@ def _value(root: str, key: str, value: str) -> str:
         except ContainerError as error:
             raise OptionError(f"--filter {key}={value}: {error.message}") from error
     return value
-
-
-def _has_label(container: Container, value: str) -> bool:
-    name, equals, wanted = value.partition("=")
-    labels = dict(container.spec.labels)
-    return name in labels and (not equals or labels[name] == wanted)
 
 
 def _is_of(container: Container, value: str) -> bool:
@@ -154,7 +142,7 @@ _FILTERS: dict[str, Callable[[Container, str], Any]] = {
         (container.state.health or {}).get("Status", "none") == value
     ),
     "id": lambda container, value: container.id.startswith(value),
-    "label": _has_label,
+    "label": lambda container, value: fits_label(dict(container.spec.labels), "label", value),
     "name": lambda container, value: value.removeprefix("/") in container.name,
     "network": lambda container, value: value in container.spec.network.networks,
     "publish": lambda container, value: container.is_active and container.id in value.split(),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
 
+from builder.commands.filters import all_fit, fits_label, parsed_filters
 from builder.commands.times import moment
-from builder.errors import OptionError
 from grammar.errors import printable
 from runtime.containers.folder import containers_directory
 from runtime.containers.journal import Event, read_events
@@ -34,12 +35,12 @@ def events_command(
 
     TIME is an RFC 3339 time, seconds since 1970, or a duration before now, such as 10m.
     """
-    wanted = _wanted(filters)
+    wanted = parsed_filters(filters, sorted(_FILTERS))
     show = _shower(form)
     from_ns = _nanoseconds(since, "--since")
     until_ns = _nanoseconds(until, "--until")
     for event in read_events(containers_directory(root), since_ns=from_ns, until_ns=until_ns):
-        if _fits(event, wanted):
+        if all_fit(wanted, partial(_fits, event)):
             sys.stdout.write(show(event) + "\n")
             sys.stdout.flush()
     return 0
@@ -101,23 +102,8 @@ def _template_fields(event: Event) -> dict[str, Any]:
     }
 
 
-def _wanted(filters: Sequence[str]) -> dict[str, list[str]]:
-    wanted: dict[str, list[str]] = {}
-    for text in filters:
-        key, equals, value = text.partition("=")
-        if not equals or key not in _FILTERS:
-            hint = f"KEY=VALUE; KEY: {', '.join(sorted(_FILTERS))}"
-            raise OptionError(f"invalid --filter {text!r}", hint=hint)
-        wanted.setdefault(key, []).append(value)
-    return wanted
-
-
-def _fits(event: Event, wanted: Mapping[str, Sequence[str]]) -> bool:
-    """Of each key one value must fit, of labels all."""
-    return all(
-        (all if key == "label" else any)(_FILTERS[key](event, value) for value in values)
-        for key, values in wanted.items()
-    )
+def _fits(event: Event, key: str, value: str) -> bool:
+    return _FILTERS[key](event, value)
 
 
 def _is_actor(kind: str) -> Callable[[Event, str], bool]:
@@ -141,17 +127,11 @@ def _is_image(event: Event, value: str) -> bool:
     return value in (name, name.rpartition(":")[0], actor["ID"])
 
 
-def _has_label(event: Event, value: str) -> bool:
-    name, equals, text = value.partition("=")
-    attributes = event["Actor"]["Attributes"]
-    return name in attributes and (not equals or attributes[name] == text)
-
-
 _FILTERS: dict[str, Callable[[Event, str], bool]] = {
     "container": _is_actor("container"),
     "event": _is_action,
     "image": _is_image,
-    "label": _has_label,
+    "label": lambda event, value: fits_label(event["Actor"]["Attributes"], "label", value),
     "network": _is_actor("network"),
     "scope": lambda _event, value: value == "local",
     "type": lambda event, value: event["Type"] == value,

@@ -19,7 +19,7 @@ from builder.commands.failures import report
 from builder.commands.network_options import subnets_of
 from builder.commands.network_rows import HEADS, chosen, network_document, predefined, row
 from builder.commands.refusals import Missing, refusing
-from builder.commands.tables import formatted, table
+from builder.commands.tables import listing
 from builder.commands.values import key_value
 from builder.errors import OptionError
 from runtime.containers.connecting import connect, disconnect
@@ -132,15 +132,9 @@ def ls_command(
     rows = [row(network, no_trunc=no_trunc) for network in networks]
     if quiet:
         click.echo("".join(each["ID"] + "\n" for each in rows), nl=False)
-    elif form == "table":
-        shown = ("ID", "Name", "Driver", "Scope")
-        heads = [HEADS[key] for key in shown]
-        click.echo(table(heads, [[each[key] for key in shown] for each in rows]))
-    elif form == "json":
-        click.echo("".join(json.dumps(each) + "\n" for each in rows), nl=False)
     else:
         labels = [dict(network.labels) for network in networks]
-        click.echo(formatted(form, rows, HEADS, labels), nl=False)
+        click.echo(listing(form, rows, HEADS, ("ID", "Name", "Driver", "Scope"), labels), nl=False)
     return 0
 
 

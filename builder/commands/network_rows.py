@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from builder.errors import OptionError
+from builder.commands.filters import all_fit, fits_label, is_boolean, is_true, parsed_filters
 from runtime.monitor.times import rfc3339_nano
 from runtime.network.definitions import Network, Subnets, default_network, list_networks
 from runtime.network.model import DEFAULT_NETWORK
@@ -26,7 +27,6 @@ HEADS = {
 _SHORT = 12
 _KEYS = ("dangling", "driver", "id", "label", "name", "type")
 _PRUNE_KEYS = ("label", "label!")
-_TRUE, _FALSE = ("1", "t", "true"), ("0", "f", "false")
 _MODES = ("host", "none")
 _DRIVERS = {"host": "host", "none": "null"}
 
@@ -77,28 +77,18 @@ def chosen(
 
     `used` are the names of those that containers have. `OptionError` for a filter that is none.
     """
-    keys = _PRUNE_KEYS if pruning else _KEYS
-    wanted: dict[str, list[str]] = {}
-    for text in filters:
-        key, equals, value = text.partition("=")
-        bad = (key == "dangling" and value not in _TRUE + _FALSE) or (
-            key == "type" and value not in ("custom", "builtin")
-        )
-        if not equals or key not in keys or bad:
-            raise OptionError(
-                f"invalid --filter {text!r}", hint=f"KEY=VALUE; KEY: {', '.join(keys)}"
-            )
-        wanted.setdefault(key, []).append(value)
-    return [
-        network
-        for network in networks
-        if all(
-            (all if key.startswith("label") else any)(
-                _fits(network, used, key, value) for value in values
-            )
-            for key, values in wanted.items()
-        )
-    ]
+    wanted = parsed_filters(filters, _PRUNE_KEYS if pruning else _KEYS, _can_be)
+    return [network for network in networks if all_fit(wanted, partial(_fits, network, used))]
+
+
+def _can_be(key: str, value: str) -> bool:
+    match key:
+        case "dangling":
+            return is_boolean(value)
+        case "type":
+            return value in ("custom", "builtin")
+        case _:
+            return True
 
 
 def network_document(network: Network, wired: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,7 +147,7 @@ def _fits(network: Network, used: Collection[str], key: str, value: str) -> bool
     is_built_in = network.name in (*_MODES, DEFAULT_NETWORK)
     match key:
         case "dangling":
-            return (not is_built_in and network.name not in used) == (value in _TRUE)
+            return (not is_built_in and network.name not in used) == is_true(value)
         case "driver":
             return driver(network) == value
         case "id":
@@ -167,9 +157,7 @@ def _fits(network: Network, used: Collection[str], key: str, value: str) -> bool
         case "type":
             return is_built_in == (value == "builtin")
         case _:
-            name, equals, text = value.partition("=")
-            has = name in network.labels and (not equals or network.labels[name] == text)
-            return has != key.endswith("!")
+            return fits_label(network.labels, key, value)
 
 
 def _text(value: bool) -> str:

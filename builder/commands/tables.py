@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 _GAP = 3
@@ -15,6 +16,23 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
         "".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def listing(
+    form: str,
+    rows: Sequence[Mapping[str, str]],
+    heads: Mapping[str, str],
+    shown: Sequence[str],
+    labels: Sequence[Mapping[str, str]] = (),
+) -> str:
+    """Rows as `--format` has them: `table` of the columns `shown`, `json`, or a template
+    (`formatted`)."""
+    if form == "table":
+        cells = [[row[key] for key in shown] for row in rows]
+        return table([heads[key] for key in shown], cells) + "\n"
+    if form == "json":
+        return "".join(json.dumps(row) + "\n" for row in rows)
+    return formatted(form, rows, heads, labels)
 
 
 def formatted(

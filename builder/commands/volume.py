@@ -12,7 +12,7 @@ from builder.commands.confirm import confirmed
 from builder.commands.each import each
 from builder.commands.failures import report
 from builder.commands.opened import opened_store
-from builder.commands.tables import formatted, size_text, table
+from builder.commands.tables import listing, size_text
 from builder.commands.values import key_value
 from builder.commands.volume_rows import HEADS, chosen, is_unused, row
 from builder.errors import OptionError
@@ -78,15 +78,9 @@ def ls_command(root: str, /, quiet: bool, filters: tuple[str, ...], form: str) -
     rows = [row(volume, users) for volume in volumes]
     if quiet:
         click.echo("".join(volume.name + "\n" for volume in volumes), nl=False)
-    elif form == "table":
-        shown = ("Driver", "Name")
-        heads = [HEADS[key] for key in shown]
-        click.echo(table(heads, [[each[key] for key in shown] for each in rows]))
-    elif form == "json":
-        click.echo("".join(json.dumps(each) + "\n" for each in rows), nl=False)
     else:
         labels = [dict(volume.labels) for volume in volumes]
-        click.echo(formatted(form, rows, HEADS, labels), nl=False)
+        click.echo(listing(form, rows, HEADS, ("Driver", "Name"), labels), nl=False)
     return 0
 
 

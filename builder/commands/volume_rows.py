@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
-from builder.errors import OptionError
+from builder.commands.filters import all_fit, fits_label, is_boolean, is_true, parsed_filters
 from runtime.containers.volumes import Volume
 
 HEADS = {
@@ -21,7 +22,6 @@ HEADS = {
 }
 _KEYS = ("dangling", "driver", "label", "name")
 _PRUNE_KEYS = ("label", "label!")
-_TRUE, _FALSE = ("1", "t", "true"), ("0", "f", "false")
 Users = Mapping[str, Sequence[str]]
 
 
@@ -53,36 +53,21 @@ def chosen(
 
     `OptionError` for a filter that is none.
     """
-    wanted: dict[str, list[str]] = {}
-    for text in filters:
-        key, equals, value = text.partition("=")
-        keys = _PRUNE_KEYS if pruning else _KEYS
-        if not equals or key not in keys or (key == "dangling" and value not in _TRUE + _FALSE):
-            hint = f"KEY=VALUE; KEY: {', '.join(keys)}"
-            raise OptionError(f"invalid --filter {text!r}", hint=hint)
-        wanted.setdefault(key, []).append(value)
-    return [
-        volume
-        for volume in volumes
-        if all(
-            (all if key.startswith("label") else any)(
-                _fits(volume, users, key, value) for value in values
-            )
-            for key, values in wanted.items()
-        )
-    ]
+    wanted = parsed_filters(filters, _PRUNE_KEYS if pruning else _KEYS, _can_be)
+    return [volume for volume in volumes if all_fit(wanted, partial(_fits, volume, users))]
+
+
+def _can_be(key: str, value: str) -> bool:
+    return key != "dangling" or is_boolean(value)
 
 
 def _fits(volume: Volume, users: Users, key: str, value: str) -> bool:
     match key:
         case "dangling":
-            return is_unused(volume, users) == (value in _TRUE)
+            return is_unused(volume, users) == is_true(value)
         case "driver":
             return value == "local"
         case "name":
             return value in volume.name
         case _:
-            name, equals, text = value.partition("=")
-            labels = dict(volume.labels)
-            has = name in labels and (not equals or labels[name] == text)
-            return has != key.endswith("!")
+            return fits_label(dict(volume.labels), key, value)

@@ -28,7 +28,7 @@ from runtime.sandbox.wire import (
 def test_an_order_has_every_field_of_the_spec() -> None:
     wanted = {field.name for field in fields(SandboxSpec)} - {"pid", "ipc", "uts", "cgroup"}
     wanted |= {"enter", "namespaces", "network_fd"}
-    assert set(Order.__annotations__) == wanted | {"shm_fd", "made", "supervisor"}
+    assert set(Order.__annotations__) == wanted | {"cloner", "made", "shm_fd", "supervisor"}
     order = decode_order(encode_order(SandboxSpec(lower=("/a",), argv=("true",))))
     assert set(vars(order)) == wanted
     entry = decode_order(encode_order(EntrySpec(pid=7, argv=("true",))))
