@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 
 from runtime.cgroups.devices import attach_program, lines_v1, program
 from runtime.cgroups.layout import CONTROLLERS, LEAF, read_text, write_text
+from runtime.cgroups.removal import remove_groups
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ else:
 
 _ALWAYS_V1 = ("memory", "pids", "cpu", "cpuacct", "blkio", "devices")
 _ALL_V1 = (*_ALWAYS_V1, "cpuset", "freezer")
-_SECONDS = 10
 
 
 class Groups:
@@ -144,16 +143,7 @@ class Groups:
 
         `OSError` for one that does not get empty.
         """
-        there = [path for path in self.directories if os.path.isdir(path)]
-        deadline = time.monotonic() + _SECONDS
-        for path in there:
-            wait = 0.0005
-            while not _rmdir(path):
-                _kill(path)
-                if time.monotonic() > deadline:
-                    raise OSError(errno.EBUSY, "its processes do not end", path)
-                time.sleep(wait)
-                wait = min(wait * 2, 0.05)
+        remove_groups(self.directories, _kill)
 
     def _directory(self, controller: str) -> str:
         if self._has_v2_controllers:
@@ -251,28 +241,6 @@ def _kill(path: str) -> None:
             os.kill(int(pid), _signal.SIGKILL)
         except ProcessLookupError:
             continue
-
-
-def _rmdir(path: str) -> bool:
-    """Remove a group and what a container made below it; whether it is gone."""
-    try:
-        os.rmdir(path)
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
-            raise
-    else:
-        return True
-    try:
-        with os.scandir(path) as entries:
-            below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except FileNotFoundError:
-        return True
-    for each in below:
-        if not _rmdir(each):
-            _kill(each)
-    return False
 
 
 def _number(text: str, key: str) -> int:

@@ -11,6 +11,8 @@ import marshal
 import os
 import sys
 
+from runtime.monitor.files import read_own, write_file
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
@@ -23,29 +25,15 @@ _SANDBOX: Final = ("child", "entry", "fork_server", "seccomp", "seccomp_policy",
 def write_entry(folder: str, order: dict[str, Any]) -> None:
     """Keep an order; for who holds the container's folder."""
     data = marshal.dumps(order)
-    aside = f"{folder}/{ENTRY}.new"
-    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, _head(data) + data)
-    finally:
-        os.close(fd)
-    os.rename(aside, f"{folder}/{ENTRY}")
+    write_file(f"{folder}/{ENTRY}", _head(data) + data)
 
 
 def read_entry(folder: str) -> dict[str, Any] | None:
     """The order; `None` if there is none from this very program, whole."""
-    try:
-        fd = os.open(f"{folder}/{ENTRY}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
+    data = read_own(f"{folder}/{ENTRY}")
+    if data is None:
         return None
-    try:
-        status = os.fstat(fd)
-        data = os.read(fd, 1 << 20)
-    finally:
-        os.close(fd)
     head, newline, content = data.partition(b"\n")
-    if status.st_uid != os.geteuid() or len(data) != status.st_size:
-        return None
     if head + newline != _head(content):
         return None
     order: dict[str, Any] = marshal.loads(content)

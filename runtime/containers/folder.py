@@ -16,15 +16,15 @@ from runtime.containers.holding import (
     containers_directory,
     folder_names,
     make_folder,
-    try_hold,
 )
 from runtime.containers.names import Names
 from runtime.containers.record import Container, read_container
 from runtime.errors import ContainerNotFound, InvalidContainer
+from runtime.image.store.directory_lock import try_lock_directory
 
 __all__ = [
     "container_folder", "containers_directory", "find_container", "folder_names", "hold",
-    "list_containers", "new_folder", "try_hold",
+    "list_containers", "new_folder",
 ]  # fmt: skip
 
 _HEXADECIMAL: Final = frozenset("0123456789abcdef")
@@ -47,7 +47,7 @@ def hold(path: str, seconds: float) -> int | None:
     """Lock a container's directory as soon as it is free, or give up after so long."""
     deadline = time.monotonic() + seconds
     while True:
-        fd = try_hold(path)
+        fd = try_lock_directory(path)
         if fd is not None or time.monotonic() > deadline or not os.path.isdir(path):
             return fd
         time.sleep(0.005)

@@ -6,8 +6,9 @@ that nobody else does. Imported ahead of every container: it imports next to not
 
 from __future__ import annotations
 
-import fcntl
 import os
+
+from runtime.image.store.directory_lock import try_lock_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,29 +36,10 @@ def make_folder(root: str) -> tuple[str, str, int]:
         container_id = os.urandom(32).hex()
         path = os.path.join(parent, container_id)
         os.mkdir(path, 0o700)
-        fd = try_hold(path)
+        fd = try_lock_directory(path)
         if fd is not None:
             return container_id, path, fd
         # A sweep took it for litter before we could hold it.
-
-
-def try_hold(path: str) -> int | None:
-    """Lock a container's directory; `None` if somebody holds it, or it is gone."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(fd), os.lstat(path)):
-            return fd
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    except BaseException:
-        os.close(fd)
-        raise
-    os.close(fd)
-    return None
 
 
 def folder_names(parent: str) -> list[str]:

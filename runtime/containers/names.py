@@ -6,10 +6,10 @@ folder; a link whose container has another name, or is gone, is what a killed pr
 
 from __future__ import annotations
 
-import fcntl
 import os
 
 from runtime.errors import InvalidContainer, NameTaken
+from runtime.monitor.locked_folder import locked_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,18 +131,11 @@ class locked_names:
 
     def __init__(self, containers: str) -> None:
         self._containers = containers
-        self._fd = -1
+        self._lock = locked_folder(os.path.join(containers, "names"))
 
     def __enter__(self) -> Names:
-        folder = os.path.join(self._containers, "names")
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        self._fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
-        except BaseException:
-            os.close(self._fd)
-            raise
+        self._lock.__enter__()
         return Names(self._containers)
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
+        self._lock.__exit__()

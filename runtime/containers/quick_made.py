@@ -6,8 +6,9 @@ import os
 
 from runtime.containers.attending import Attended, attend
 from runtime.containers.entry_file import write_entry
-from runtime.containers.holding import folder_names, make_folder, try_hold
+from runtime.containers.holding import folder_names, make_folder
 from runtime.containers.names import check_name, locked_names
+from runtime.image.store.directory_lock import try_lock_directory
 from runtime.image.store.remove import remove_tree
 from runtime.monitor import files
 from runtime.monitor.hierarchy import remove_freezer
@@ -121,7 +122,7 @@ def sweep(root: str, containers: str) -> None:
     """Remove what processes that were killed have left, if there is any."""
     for name in folder_names(containers):
         path = f"{containers}/{name}"
-        if _may_be_litter(path) and (fd := try_hold(path)) is not None:
+        if _may_be_litter(path) and (fd := try_lock_directory(path)) is not None:
             os.close(fd)
             _sweep(root)
             return

@@ -15,7 +15,6 @@ from runtime.containers.folder import (
     find_container,
     folder_names,
     hold,
-    try_hold,
 )
 from runtime.containers.limiting import forget_groups, group_path, remove_groups
 from runtime.containers.names import locked_names
@@ -28,6 +27,7 @@ from runtime.containers.record import (
 from runtime.containers.volumes import remove_anonymous
 from runtime.errors import ContainerError, ContainerRunning, SetupFailed
 from runtime.image.layer.owners import owners_here
+from runtime.image.store.directory_lock import try_lock_directory
 from runtime.image.store.remove import remove_tree
 from runtime.image.store.store import Store, open_store
 from runtime.monitor.events import append_event
@@ -79,7 +79,7 @@ def sweep_containers(store: Store) -> None:
         container = read_container(path)
         if container is not None and not (_is_litter(container) or _has_left_groups(container)):
             continue
-        fd = try_hold(path)
+        fd = try_lock_directory(path)
         if fd is None:
             continue
         try:

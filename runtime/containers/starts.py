@@ -18,6 +18,7 @@ import sys
 import time
 
 from runtime.containers.wanted import start_path
+from runtime.monitor.files import read_own
 from runtime.monitor.identity import boot_id
 from runtime.network_files import hosts, resolv_conf
 
@@ -178,17 +179,9 @@ class Start:
 
 def read_start(containers: str, key: str) -> Start | None:
     """The start that was asked for so; `None` if it is not remembered, or not as it should be."""
-    try:
-        fd = os.open(start_path(containers, key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        status = os.fstat(fd)
-        data = os.read(fd, 1 << 20)
-    finally:
-        os.close(fd)
     # Marshal is for what we wrote ourselves, whole, with this very Python.
-    if status.st_uid != os.geteuid() or len(data) != status.st_size:
+    data = read_own(start_path(containers, key))
+    if data is None:
         return None
     content = data[len(_head(b"")) :]
     if data[: -len(content)] != _head(content):

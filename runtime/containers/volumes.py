@@ -11,13 +11,12 @@ local driver: `type`, `o` and `device`.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,6 +26,7 @@ from runtime.image.store.remove import refuse_mounts, remove_tree
 from runtime.image.store.store import Store
 from runtime.monitor import files
 from runtime.monitor.events import append_event
+from runtime.monitor.locked_folder import locked_folder
 
 DATA: Final = "_data"
 RECORD: Final = "volume.json"
@@ -143,17 +143,9 @@ def recorded_volumes(folder: str, *, anonymous: bool = False) -> list[str]:
         return []
 
 
-@contextmanager
-def locked_volumes(root: str) -> Iterator[None]:
+def locked_volumes(root: str) -> locked_folder:
     """Nobody else makes or removes volumes until the end of the block."""
-    folder = volumes_directory(root)
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
+    return locked_folder(volumes_directory(root))
 
 
 def create_volume(

@@ -20,6 +20,21 @@ PASSING = "passing"
 """There if the container is to be removed at its end, by whoever runs it or finds it ended."""
 STOPPED = "stopped"
 """There if somebody has told the container to stop: a restart policy no longer applies."""
+_LONGEST = 1 << 20
+
+
+def read_own(path: str) -> bytes | None:
+    """A file of at most 1 MiB, whole; `None` if it is not there, or somebody else's."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        status = os.fstat(fd)
+        data = os.read(fd, _LONGEST)
+    finally:
+        os.close(fd)
+    return data if status.st_uid == os.geteuid() and len(data) == status.st_size else None
 
 
 def write_json(path: str, document: Json) -> None:

@@ -6,18 +6,18 @@ rules only while containers are on it: see `runtime.network.private`.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
 from runtime.errors import NetworkError
+from runtime.monitor.locked_folder import locked_folder
 from runtime.network.links import Links
 from runtime.network.model import DEFAULT_NETWORK
 from runtime.network.state import Record, names_file, read
@@ -105,7 +105,7 @@ def define_network(root: str, network: Network, *, ipv6: bool = False) -> Networ
     Its `id` and `created_ns` are made here. `NetworkError` if there is one of that name, or
     its addresses cannot be.
     """
-    with _locked(root):
+    with locked_folder(networks_folder(root)):
         there = list_networks(root)
         if any(each.name == network.name for each in there):
             raise NetworkError(f"network with name {network.name} already exists")
@@ -120,7 +120,7 @@ def default_network(root: str) -> Network:
 
     Other addresses are chosen if this machine has got a route to those meanwhile.
     """
-    with _locked(root):
+    with locked_folder(networks_folder(root)):
         path = _path(root, DEFAULT_NETWORK)
         network = _read(path)
         unused = network is None or network.id not in read(networks_folder(root)).networks
@@ -140,7 +140,7 @@ def default_network(root: str) -> Network:
 
 def remove_network(root: str, name: str) -> Network:
     """Remove a network's definition; `NetworkError` if containers are on it."""
-    with _locked(root):
+    with locked_folder(networks_folder(root)):
         network = find_network(root, name)
         if network.name == DEFAULT_NETWORK:
             raise NetworkError(f"{network.name} is a pre-defined network and cannot be removed")
@@ -293,18 +293,6 @@ def _overlapping(network: Network, routes: list[Subnet]) -> bool:
         return False
     ours = IPv4Network(subnet)
     return any(isinstance(each, IPv4Network) and ours.overlaps(each) for each in routes)
-
-
-@contextmanager
-def _locked(root: str) -> Iterator[None]:
-    folder = networks_folder(root)
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
 
 
 def _path(root: str, name: str) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import signal as _signal
-import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from runtime.cgroups.devices import DEFAULT_RULES, Rule, attach_program, program
+from runtime.cgroups.removal import remove_groups
 from runtime.errors import SetupFailed
 from runtime.oci.plan import Plan
 from runtime.oci.section import Section
@@ -25,7 +25,6 @@ _ALWAYS: Final = (
     "c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm",
     "c 5:0 rwm", "c 5:1 rwm", "c 5:2 rwm", "c 136:* rwm",
 )  # fmt: skip
-_SECONDS: Final = 10
 
 
 class BundleGroups:
@@ -85,13 +84,17 @@ class BundleGroups:
     @staticmethod
     def remove_all(directories: Iterable[str]) -> None:
         """Kill what is in groups, and remove those that are there."""
-        deadline = time.monotonic() + _SECONDS
-        for directory in directories:
-            while not _rmdir(directory):
-                BundleGroups.signal([directory], _signal.SIGKILL)
-                if time.monotonic() > deadline:
-                    raise SetupFailed("remove cgroups", errno.EBUSY, f"{directory} stays busy")
-                time.sleep(0.01)
+
+        def kill(directory: str) -> None:
+            BundleGroups.signal([directory], _signal.SIGKILL)
+
+        try:
+            remove_groups(directories, kill, refusals=_REFUSALS)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            text = f"{error.filename} stays busy"
+            raise SetupFailed("remove cgroups", errno.EBUSY, text) from error
 
     @staticmethod
     def signal(directories: Iterable[str], number: int) -> None:
@@ -302,27 +305,3 @@ def _pids(directory: str) -> list[int]:
             return [int(line) for line in file if line.strip() != "0"]
     except OSError:
         return []
-
-
-def _rmdir(directory: str) -> bool:
-    """Remove a group, and those below it; whether it is gone."""
-    try:
-        os.rmdir(directory)
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        if error.errno in _REFUSALS:
-            return True  # never ours
-        if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
-            raise
-    else:
-        return True
-    try:
-        with os.scandir(directory) as entries:
-            below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except FileNotFoundError:
-        return True
-    for each in below:
-        if not _rmdir(each):
-            BundleGroups.signal([each], _signal.SIGKILL)
-    return False

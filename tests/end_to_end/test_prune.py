@@ -83,7 +83,8 @@ def test_while_a_build_and_a_container_run(built: Lamina, tmp_path: Path) -> Non
     (tmp_path / "Dockerfile").write_text(
         f"FROM busybox\nRUN echo base > /base\nRUN {script}\nRUN cat /base > /result\n"
     )
-    running = ("run", "--rm", "app", "sh", "-c", f"{script}; cat /counted")
+    command = ("sh", "-c", f"{script}; cat /counted")
+    running = ("run", "--rm", "--network", "none", "app", *command)  # It ends when it is killed.
     building = ("build", "--progress", "plain", "-t", "slow", tmp_path)
     with (
         built.start(*running, merged=True) as container,

@@ -12,10 +12,10 @@ from runtime.image.digest import DiffID, Digest
 from runtime.image.store.blobs import unlink_if_there
 from runtime.image.store.check_layers import blob_problem
 from runtime.image.store.collect import named_in
+from runtime.image.store.directory_lock import try_lock_directory
 from runtime.image.store.faults import Fault, NotMended, fault
 from runtime.image.store.parts import Parts
 from runtime.image.store.remove import remove_tree
-from runtime.image.store.workspace import lock_directory
 
 _MAKING_SECONDS: Final = 5.0
 
@@ -111,7 +111,7 @@ class FileChecks:
 def _is_locked(path: str) -> bool:
     """Whether somebody has a workspace, or it is gone."""
     try:
-        fd = lock_directory(path)
+        fd = try_lock_directory(path)
     except OSError:
         return False
     if fd is not None:

@@ -7,11 +7,11 @@ that opens the store removes the directory.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from runtime.image.store.directory_lock import try_lock_directory
 from runtime.image.store.remove import remove_tree
 
 
@@ -22,7 +22,7 @@ class Workspace:
         while True:
             path = os.path.join(work, f"{os.getpid()}-{os.urandom(6).hex()}")
             os.mkdir(path, 0o700)
-            fd = lock_directory(path)
+            fd = try_lock_directory(path)
             if fd is not None:
                 break
             # A sweep took it for litter before we could lock it.
@@ -70,7 +70,7 @@ def sweep(work: str, found_one: Callable[[], object]) -> bool:
     for name in os.listdir(work):
         path = os.path.join(work, name)
         try:
-            fd = lock_directory(path)
+            fd = try_lock_directory(path)
             if fd is None:
                 continue
             try:
@@ -84,22 +84,3 @@ def sweep(work: str, found_one: Callable[[], object]) -> bool:
         except OSError:
             continue
     return found
-
-
-def lock_directory(path: str) -> int | None:
-    """A descriptor that locks a directory; `None` if somebody has it, or it has been removed."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(fd), os.lstat(path)):
-            return fd
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    except BaseException:
-        os.close(fd)
-        raise
-    os.close(fd)
-    return None
