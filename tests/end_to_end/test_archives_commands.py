@@ -13,7 +13,7 @@ import pytest
 
 from support.cli import Lamina
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.any_user]
 
 
 @pytest.fixture

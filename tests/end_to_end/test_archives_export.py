@@ -11,7 +11,7 @@ import pytest
 from support.cli import Lamina
 from support.filetrees import tree_of_tar
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.any_user]
 
 SCRIPT = """
 rm /etc/passwd; rm -r /var; mkdir /var; echo new > /var/new

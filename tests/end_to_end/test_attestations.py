@@ -15,7 +15,7 @@ from support.cli import Lamina
 from support.probes import need_tool
 from support.remote import commit, repository, serving
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.any_user]
 
 SPDX = "https://spdx.dev/Document"
 SLSA = "https://slsa.dev/provenance/v1"

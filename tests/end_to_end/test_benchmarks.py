@@ -11,7 +11,7 @@ import pytest
 
 from support.bases import REPOSITORY
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.any_user]
 
 
 def test_a_measurement_of_lamina_alone(tmp_path: Path) -> None:

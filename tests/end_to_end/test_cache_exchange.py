@@ -15,7 +15,7 @@ import pytest
 from support.cli import Lamina, Outcome
 from support.steps import ten_steps
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.any_user]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from support.registry import Registry
 from support.registry_images import Hand
 from support.steps import TEN_STEPS, cached_steps, ten_steps
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.any_user]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.namespaces
 
 
 def test_whoever_is_killed_nothing_stays(private_lamina: Lamina) -> None:
-    moments = int(os.environ.get("LAMINA_KILLS", "40" if probes.is_root() else "20"))
+    moments = int(os.environ.get("LAMINA_KILLS", "12" if probes.is_root() else "6"))
     seed = int(os.environ.get("LAMINA_KILLS_SEED", "20"))
     print(f"LAMINA_KILLS={moments} LAMINA_KILLS_SEED={seed}")
     killing = Killing(private_lamina, seed)

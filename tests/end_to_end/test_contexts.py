@@ -12,7 +12,7 @@ import pytest
 from support.cli import Lamina, Outcome, check
 from support.remote import commit, repository, serving
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.any_user]
 
 DOCKERFILE = "FROM busybox\nCOPY a /copied\nRUN --mount=target=/c cat /c/a /copied\n"
 

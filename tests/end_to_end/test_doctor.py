@@ -74,7 +74,7 @@ def test_whether_networks_can_be_had(private_lamina: Lamina) -> None:
 
 
 @pytest.mark.namespaces
-@pytest.mark.skipif(probes.is_root(), reason="root has bridges")
+@pytest.mark.plain
 def test_whether_a_plain_user_has_networks(private_lamina: Lamina) -> None:
     probes.need_tool("pasta")
     probes.need_tun()

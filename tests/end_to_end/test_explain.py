@@ -10,7 +10,7 @@ import pytest
 
 from support.cli import Lamina
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.any_user]
 
 
 def explained(lamina: Lamina, *arguments: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from support.cli import Lamina
 from support.registry import Registry
 from support.registry_images import Hand
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.any_user]
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 SPDX = "https://spdx.dev/Document"

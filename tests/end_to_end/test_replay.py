@@ -11,7 +11,7 @@ import pytest
 
 from support.cli import Lamina, Outcome
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.any_user]
 
 DOCKERFILE = """\
 FROM busybox

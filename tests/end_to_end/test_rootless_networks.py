@@ -21,7 +21,7 @@ from support.leaks import processes_using
 
 pytestmark = [
     pytest.mark.namespaces,
-    pytest.mark.skipif(probes.is_root(), reason="root has bridges: test_networks.py"),
+    pytest.mark.plain,
 ]
 
 _SERVICE = "exec nc -ll -p 80 -e echo web"

@@ -18,7 +18,7 @@ from support.cli import Lamina
 from support.daemon import Docker
 from support.probes import need_tool
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.any_user]
 
 DOCKERFILE = "FROM busybox\nCOPY word /word\nRUN echo two > /two\nCMD cat /word\n"
 

@@ -12,7 +12,7 @@ from support.cli import Lamina
 from support.registry import Registry
 from support.registry_images import Hand
 
-pytestmark = pytest.mark.namespaces
+pytestmark = [pytest.mark.namespaces, pytest.mark.any_user]
 
 PLATFORMS = ("--platform", "linux/amd64,linux/arm64", "--platform", "linux/riscv64")
 NAMES = ["linux/amd64", "linux/arm64", "linux/riscv64"]

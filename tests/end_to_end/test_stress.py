@@ -1,6 +1,6 @@
 """Many processes on one store at once: all do what they should, and the store is sound after it.
 
-LAMINA_STRESS_SECONDS says for how long (15 if it is not set).
+LAMINA_STRESS_SECONDS says for how long (8 if it is not set).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from support.cli import Lamina
 
 pytestmark = pytest.mark.namespaces
 
-SECONDS = float(os.environ.get("LAMINA_STRESS_SECONDS", "15"))
+SECONDS = float(os.environ.get("LAMINA_STRESS_SECONDS", "8"))
 VARIANTS = 4
 
 

@@ -24,6 +24,8 @@ from runtime.image.store.store import Store, open_store
 from support import archives, tars
 from support.archives import Layout, Members
 
+pytestmark = pytest.mark.any_user
+
 ONE, TWO = archives.layer(one="1" * 1000), archives.layer(two="2")
 DIFF_IDS = (DiffID(sha256(ONE)), DiffID(sha256(TWO)))
 LAYER = f"{1:064x}/layer.tar"

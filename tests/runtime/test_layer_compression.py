@@ -35,6 +35,8 @@ from runtime.image.layer.recipe import (
 )
 from support import tars
 
+pytestmark = pytest.mark.any_user
+
 RECIPES = (
     GZIP,
     Recipe(Compression.GZIP, 0),

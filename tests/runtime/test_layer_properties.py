@@ -25,6 +25,8 @@ from runtime.image.layer.view import TarForm, TreeForm, View
 from runtime.image.layer.writer import canonical_order, write_layer, write_layer_to
 from support import tars
 
+pytestmark = pytest.mark.any_user
+
 modest = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
 )

@@ -26,6 +26,8 @@ from runtime.image.model import (
 )
 from runtime.image.platform import Platform, default_platform
 
+pytestmark = pytest.mark.any_user
+
 LAYER = DiffID(sha256(b"layer"))
 OTHER_LAYER = DiffID(sha256(b"other layer"))
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from runtime.image.errors import InvalidReference
 from runtime.image.reference import DEFAULT_DOMAIN, Reference
 
+pytestmark = pytest.mark.any_user
+
 HEX = "b" * 64
 DIGEST = f"sha256:{HEX}"
 

@@ -29,6 +29,8 @@ from runtime.image.store.store import Store, open_store
 from support.archives import Layout, config, descriptor, layer
 from support.remote import Site, serving
 
+pytestmark = pytest.mark.any_user
+
 WANTED = Platform("linux", "amd64")
 OCI = "application/vnd.oci.image"
 DOCKER = "application/vnd.docker"

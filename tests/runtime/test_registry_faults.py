@@ -1,9 +1,13 @@
-"""Images travel whole or not at all, whatever networks and servers do: two hundred random runs."""
+"""Images travel whole or not at all, whatever networks and servers do: random runs.
+
+LAMINA_FAULTS says how many (80 if it is not set).
+"""
 
 from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +31,11 @@ from support.faults import Faults, faulty
 from support.registry import BASIC, PASSWORD, USER, Registry, running_registry
 from support.registry_images import Hand
 
-SHARDS, RUNS = 4, 25
+pytestmark = pytest.mark.any_user
+
+SHARDS = 4
+RUNS = int(os.environ.get("LAMINA_FAULTS", "80")) // (2 * SHARDS)
+"""Of each shard of pulls, and of pushes."""
 IMPATIENT = RetryPolicy(attempts=4, first_seconds=0.002, most_seconds=0.01)
 OWN = default_platform()
 

@@ -26,6 +26,8 @@ from runtime.image.registry.errors import (
 from runtime.image.registry.platform_choice import choose
 from runtime.image.registry.retries import RetryPolicy, retry_after
 
+pytestmark = pytest.mark.any_user
+
 # ---- challenges
 
 

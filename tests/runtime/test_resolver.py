@@ -28,6 +28,8 @@ from runtime.sandbox.syscalls import CLONE_NEWNET, PR_SET_PDEATHSIG, prctl, unsh
 from support import dns_server, probes
 from support.sandbox import inside
 
+pytestmark = pytest.mark.any_user
+
 LABEL = st.from_regex(r"[a-z0-9_]([a-z0-9_-]{0,20}[a-z0-9_])?", fullmatch=True)
 NAMES = st.lists(LABEL, min_size=0, max_size=8).map(".".join)
 

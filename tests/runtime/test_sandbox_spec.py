@@ -24,6 +24,8 @@ from runtime.sandbox.wire import (
     encode_order,
 )
 
+pytestmark = pytest.mark.any_user
+
 
 def test_an_order_has_every_field_of_the_spec() -> None:
     wanted = {field.name for field in fields(SandboxSpec)} - {"pid", "ipc", "uts", "cgroup"}

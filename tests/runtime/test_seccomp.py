@@ -16,6 +16,8 @@ from runtime.sandbox.capabilities import ALL_CAPABILITIES, DEFAULT_CAPABILITIES,
 from runtime.sandbox.seccomp import default_filter
 from support.filters import LibSeccomp, verdict
 
+pytestmark = pytest.mark.any_user
+
 X86_64, I386, AARCH64 = 0xC000003E, 0x40000003, 0xC00000B7
 ROOT = Path(__file__).parents[2]
 

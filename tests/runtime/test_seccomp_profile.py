@@ -23,6 +23,8 @@ from runtime.sandbox.seccomp_profile import compiled_profile, numbers
 from support import probes
 from support.filters import LibSeccomp, verdict
 
+pytestmark = pytest.mark.any_user
+
 X86_64, I386, AARCH64 = 0xC000003E, 0x40000003, 0xC00000B7
 READ, MOUNT, PERSONALITY = 0, 165, 135
 

@@ -20,6 +20,8 @@ from runtime.image.store.salvage import check_database
 from runtime.image.store.store import Store, open_store
 from support.cli import Lamina
 
+pytestmark = pytest.mark.any_user
+
 _FRAME = 4096 + 24
 """Of SQLite's WAL: a page and its header, after a header of 32 bytes."""
 

@@ -19,6 +19,8 @@ from runtime.image.layer.tar_header import (
     pax_record,
 )
 
+pytestmark = pytest.mark.any_user
+
 
 def read_back(header: bytes, body: bytes = b"") -> tarfile.TarInfo:
     with tarfile.open(fileobj=io.BytesIO(header + body + END)) as archive:

@@ -17,6 +17,8 @@ from runtime.image.layer.entry import Entry, FileSource, Kind
 from runtime.image.layer.tar_reader import Limits, index_tar, read_tar, scan_raw_tar
 from support import tars
 
+pytestmark = pytest.mark.any_user
+
 
 def members(data: bytes, *, whiteouts: bool = True, limits: Limits | None = None) -> list[Entry]:
     found = []
