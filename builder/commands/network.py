@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 import click
@@ -14,8 +13,7 @@ from builder.commands.container_network_options import (
     mac_of,
     network_name,
 )
-from builder.commands.each import each
-from builder.commands.failures import report
+from builder.commands.each import each, show_each
 from builder.commands.network_options import subnets_of
 from builder.commands.network_rows import HEADS, chosen, network_document, predefined, row
 from builder.commands.refusals import Missing, refusing
@@ -25,7 +23,7 @@ from builder.errors import OptionError
 from runtime.containers.connecting import connect, disconnect
 from runtime.containers.folder import list_containers
 from runtime.containers.networks import wired_now
-from runtime.errors import ContainerError, NetworkError
+from runtime.errors import NetworkError
 from runtime.network.definitions import (
     RESERVED,
     Network,
@@ -148,22 +146,11 @@ def inspect_command(root: str, /, names: tuple[str, ...], form: str | None, verb
     running = {each.id: each for each in list_containers(root) if each.is_running}
     wired = {key: value for key, value in wired_now(root).items() if key in running}
     known = {network.name: network for network in predefined(root)}
-    found, status = [], 0
-    for name in names:
-        try:
-            network = known.get(name) or find_network(root, name)
-            found.append(network_document(network, wired))
-        except ContainerError as error:
-            status = report(error)
-    if form is not None and form not in ("", "json"):
-        from builder.commands.templates import Template
-
-        template = Template(form)
-        for document in found:
-            click.echo(template.render(document))
-    else:
-        click.echo(json.dumps(found, indent=4, ensure_ascii=False))
-    return status
+    return show_each(
+        names,
+        lambda name: network_document(known.get(name) or find_network(root, name), wired),
+        form,
+    )
 
 
 @network_command.command("rm", short_help="Remove networks.")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from builder.commands.confirm import confirmed
-from builder.commands.each import each
-from builder.commands.failures import report
+from builder.commands.each import each, show_each
 from builder.commands.opened import opened_store
 from builder.commands.tables import listing, size_text
 from builder.commands.values import key_value
@@ -26,7 +24,7 @@ from runtime.containers.volumes import (
     remove_volume,
     volume_users,
 )
-from runtime.errors import ContainerError, VolumeInUse, VolumeNotFound
+from runtime.errors import VolumeInUse, VolumeNotFound
 from runtime.image.store.measure import measure
 
 
@@ -90,21 +88,7 @@ def ls_command(root: str, /, quiet: bool, filters: tuple[str, ...], form: str) -
 @click.pass_obj
 def inspect_command(root: str, /, names: tuple[str, ...], form: str | None) -> int:
     """Show volumes as a JSON list."""
-    found, status = [], 0
-    for name in names:
-        try:
-            found.append(volume_document(find_volume(root, name)))
-        except ContainerError as error:
-            status = report(error)
-    if form not in (None, "", "json") and form is not None:
-        from builder.commands.templates import Template
-
-        template = Template(form)
-        for document in found:
-            click.echo(template.render(document))
-    else:
-        click.echo(json.dumps(found, indent=4, ensure_ascii=False))
-    return status
+    return show_each(names, lambda name: volume_document(find_volume(root, name)), form)
 
 
 @volume_command.command("rm", short_help="Remove volumes.")

@@ -13,6 +13,7 @@ import os
 from runtime.errors import NetworkError, SetupFailed
 from runtime.monitor.identity import identify
 from runtime.network import beside, rules
+from runtime.network.hook import NamespaceHook
 from runtime.network.links import Links
 from runtime.network.namespace import make_namespace
 from runtime.network.naming import NameService
@@ -54,14 +55,14 @@ def open_hook(_data: bytes, container_id: str, loop: Loop) -> PrivateNetwork:
     return PrivateNetwork(container_id, loop)
 
 
-class PrivateNetwork:
+class PrivateNetwork(NamespaceHook):
     """The networks of one container, as long as its monitor lives."""
 
     def __init__(self, container_id: str, loop: Loop) -> None:
+        super().__init__()
         self._id = container_id
         self._loop = loop
         self._names: NameService | None = None
-        self._namespace = -1
         self._ports = HeldPorts()
         self._last: dict[str, Fields] = {}
         self._folder, self._table = "", ""
@@ -86,13 +87,6 @@ class PrivateNetwork:
         order.network, order.network_fd = "joined", self._namespace
         write_hosts(wanted["hosts"], container)
 
-    def started(self, pid: int) -> None:
-        """Nothing is left to be done."""
-
-    def ended(self) -> dict[str, object]:
-        """Nothing is to be said."""
-        return {}
-
     def after_exit(self) -> None:
         """Take it all back."""
         if self._names is not None:
@@ -101,9 +95,7 @@ class PrivateNetwork:
         if self._folder:
             release(self._folder, self._table, self._id)
         self._ports.close()
-        if self._namespace >= 0:
-            os.close(self._namespace)
-            self._namespace = -1
+        self._let_go()
 
     def _serve_names(self, wanted: Fields) -> NameService:
         leads_out = not all(place["network"]["internal"] for place in wanted["endpoints"])

@@ -12,6 +12,7 @@ import os
 
 from runtime.errors import NetworkError
 from runtime.monitor.identity import identify
+from runtime.network.hook import NamespaceHook
 from runtime.network.namespace import make_namespace
 from runtime.network.naming import NameService
 from runtime.network.ports import HeldPorts
@@ -35,14 +36,14 @@ def open_hook(data: bytes, container_id: str, loop: Loop) -> RootlessNetwork:
     return RootlessNetwork(container_id, programs, loop)
 
 
-class RootlessNetwork:
+class RootlessNetwork(NamespaceHook):
     """The network of one container."""
 
     def __init__(self, container_id: str, programs: tuple[str, ...], loop: Loop) -> None:
+        super().__init__()
         self._id = container_id
         self._programs = programs
         self._loop = loop
-        self._namespace = -1
         self._uplink: Uplink | None = None
         self._names: NameService | None = None
         self._folder = ""
@@ -67,13 +68,6 @@ class RootlessNetwork:
         order.network, order.network_fd = "joined", self._namespace
         write_hosts(wanted["hosts"], container)
 
-    def started(self, pid: int) -> None:
-        """Nothing is left to be done."""
-
-    def ended(self) -> dict[str, object]:
-        """Nothing is to be said."""
-        return {}
-
     def after_exit(self) -> None:
         """Take it all back."""
         if self._names is not None:
@@ -85,9 +79,7 @@ class RootlessNetwork:
         if self._folder:
             release(self._folder, self._id)
             self._folder = ""
-        if self._namespace >= 0:
-            os.close(self._namespace)
-            self._namespace = -1
+        self._let_go()
 
     def _record(self, wanted: Fields, ports: list[tuple[str, str, int, int]]) -> Fields:
         me = identify(os.getpid())

@@ -11,6 +11,7 @@ import os
 from runtime.errors import NetworkError
 from runtime.monitor import files
 from runtime.monitor.identity import ProcessIdentity, has_ended, open_process
+from runtime.network.hook import NamespaceHook
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,12 +24,12 @@ def open_hook(data: bytes, _container_id: str, _loop: Loop) -> SharedNetwork:
     return SharedNetwork(os.fsdecode(data))
 
 
-class SharedNetwork:
+class SharedNetwork(NamespaceHook):
     """The network of another container."""
 
     def __init__(self, folder: str) -> None:
+        super().__init__()
         self._folder = folder
-        self._namespace = -1
 
     def before_start(self, order: Order) -> None:
         """Find the namespace; `NetworkError` if the other one does not run."""
@@ -47,18 +48,9 @@ class SharedNetwork:
             os.close(pidfd)
         order.network, order.network_fd = "joined", self._namespace
 
-    def started(self, pid: int) -> None:
-        """Nothing is left to be done."""
-
-    def ended(self) -> dict[str, object]:
-        """Nothing is to be said."""
-        return {}
-
     def after_exit(self) -> None:
         """Let go of the namespace."""
-        if self._namespace >= 0:
-            os.close(self._namespace)
-            self._namespace = -1
+        self._let_go()
 
     def _gone(self) -> NetworkError:
         other = os.path.basename(self._folder)[:12]
