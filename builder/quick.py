@@ -88,18 +88,16 @@ def answer(root: str, arguments: Sequence[str]) -> int | None:
     if asked is None:
         return None
     from runtime.containers import quick
-    from runtime.errors import ContainerError
 
     try:
         return quick.run(root, asked)
-    except ContainerError as error:
-        from builder.commands.failures import not_started
-
-        return not_started(error)
     except Exception as error:
-        from builder.commands.failures import report
+        from builder.commands.failures import not_started, report
+        from runtime.errors import ContainerError
+        from runtime.image.errors import ImageError
 
-        return report(error)
+        expected = isinstance(error, ContainerError | ImageError)
+        return not_started(error) if expected else report(error)
 
 
 def exec_wanted(arguments: Sequence[str]) -> tuple[str, ExecWanted] | None:

@@ -91,6 +91,11 @@ def stop(container: Container, *, seconds: int | None = None, number: int | None
     finally:
         os.close(fd)
     _await_record(container, container.state)
+    with suppress(FileNotFoundError):
+        # Its monitor may have decided to start it again before it was told not to.
+        if read_state(container.folder).status == "restarting":
+            nudge(container.folder)
+            _await_record(container, None)
     event(container, "stop")
 
 

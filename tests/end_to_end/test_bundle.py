@@ -63,7 +63,7 @@ def shown_mounts(text: str) -> dict[str, tuple[str, frozenset[str]]]:
     return mounts
 
 
-@pytest.fixture(params=[crun, runc, own])
+@pytest.fixture(params=[pytest.param(crun, marks=pytest.mark.root), runc, own])
 def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> Runtime:
     made: Runtime = request.param(tmp_path / "state")
     return made
