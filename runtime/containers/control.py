@@ -60,43 +60,55 @@ def send(container: Container, number: int) -> None:
 def stop(container: Container, *, seconds: int | None = None, number: int | None = None) -> None:
     """Have a container end: by its stop signal, and after so many seconds by SIGKILL.
 
-    Negative is any number of seconds. On return its end is recorded. Nothing happens to one
-    that does not run.
+    Negative is any number of seconds. On return its end is recorded, and nobody starts it again.
+    Nothing happens to one that does not run.
     """
-    if container.state.status == "restarting":
-        _mark_stopped(container)
-        nudge(container.folder)
-        _await_record(container, None)
-        event(container, "stop")
-        return
-    fd = open_process(container.state.process) if container.is_running else None
-    if fd is None:
-        return
     if seconds is None:
         seconds = container.spec.stop_seconds
     if seconds is None:
         seconds = DEFAULT_STOP_SECONDS
+    stopped = False
+    while (now := _active(container)) is not None:
+        if not stopped:
+            _mark_stopped(now)
+            stopped = True
+        # Its monitor may be about to start it again, or to record how it ended: look once more.
+        fd = open_process(now.state.process)
+        if fd is None:
+            nudge(now.folder)
+            time.sleep(_STEP)
+            continue
+        try:
+            _end(now, fd, seconds, number or now.spec.stop_signal or signal.SIGTERM)
+        finally:
+            os.close(fd)
+        _await_record(now, now.state)
+    if stopped:
+        event(container, "stop")
+
+
+def _active(container: Container) -> Container | None:
+    """A container as it is by now; `None` if nothing of it runs, or ever will again."""
     try:
-        _mark_stopped(container)
-        number = number or container.spec.stop_signal or signal.SIGTERM
-        _send(fd, number)
-        with suppress(InvalidContainer):
-            thaw(container)
-        event(container, "kill", signal=str(number))
-        if not has_ended(fd, None if seconds < 0 else seconds):
-            _send(fd, signal.SIGKILL)
-            event(container, "kill", signal=str(int(signal.SIGKILL)))
-            if not has_ended(fd, _KILL_SECONDS):
-                raise SetupFailed("stop the container", 0, "it does not end")
-    finally:
-        os.close(fd)
-    _await_record(container, container.state)
-    with suppress(FileNotFoundError):
-        # Its monitor may have decided to start it again before it was told not to.
-        if read_state(container.folder).status == "restarting":
-            nudge(container.folder)
-            _await_record(container, None)
-    event(container, "stop")
+        state = confirmed(read_state(container.folder), container.folder)
+    except FileNotFoundError:
+        return None
+    now = replace(container, state=state)
+    return now if now.is_active else None
+
+
+def _end(container: Container, fd: int, seconds: int, number: int) -> None:
+    """Send the signal, and SIGKILL if that does not end the process in time."""
+    _send(fd, number)
+    with suppress(InvalidContainer):
+        thaw(container)
+    event(container, "kill", signal=str(number))
+    if has_ended(fd, None if seconds < 0 else seconds):
+        return
+    _send(fd, signal.SIGKILL)
+    event(container, "kill", signal=str(int(signal.SIGKILL)))
+    if not has_ended(fd, _KILL_SECONDS):
+        raise SetupFailed("stop the container", 0, "it does not end")
 
 
 def wait(container: Container) -> int | None:

@@ -332,7 +332,9 @@ def test_hooks(runtime: Runtime, bundles: Bundles, tmp_path: Path) -> None:
     ]  # fmt: skip
     runtime("start", name)
     wait_for(lambda: "poststart" in log.read_text())
-    inside = Path(f"/proc/{pid}/root/dev/shm/hook").read_text()
+    shown = Path(f"/proc/{pid}/root/dev/shm/hook")  # crun does not wait for this one
+    wait_for(lambda: shown.exists() and shown.read_text())
+    inside = shown.read_text()
     runtime("delete", "--force", name)
     lines = log.read_text().splitlines()
     assert [line.split()[0] for line in lines][3:] == ["poststart", "poststop"]
