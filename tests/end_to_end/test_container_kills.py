@@ -1,6 +1,6 @@
 """kill -9 of the monitor, of the first process, of the caller, at random moments.
 
-LAMINA_KILLS=200 is how many (if nothing is said 40, as a plain user 20), LAMINA_KILLS_SEED which;
+LAMINA_KILLS=200 is how many (if nothing is said 12, as a plain user 6), LAMINA_KILLS_SEED which;
 both are printed.
 """
 

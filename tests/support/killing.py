@@ -103,7 +103,10 @@ class Killing:
             assert [
                 each for each in volumes if (self.lamina.root / "volumes" / each).exists()
             ] == []
-            wait_for(lambda: not self.left_of(found))
+            try:
+                wait_for(lambda: not self.left_of(found))
+            except AssertionError:
+                raise AssertionError(f"left of {name}: {self.left_of(found)}") from None
 
     def finish(self) -> None:
         """Remove all; then nothing may be left but what was to be kept."""
