@@ -159,5 +159,20 @@ def main(arguments: list[str] | None = None) -> Any:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         status = 128 + signal.SIGPIPE
     except Exception as error:
-        status = report(error)
+        status = signal_behind(error) or report(error)
     sys.exit(status or 0)
+
+
+def signal_behind(error: BaseException | None) -> int | None:
+    """The status for a signal that an error comes of: what was being done may have wrapped it.
+
+    Python before 3.12 makes a `RuntimeError` of all that is raised while a class is being made
+    (`__set_name__`), and modules make classes when they are imported.
+    """
+    while error is not None:
+        if isinstance(error, Terminated):
+            return 128 + error.number
+        if isinstance(error, KeyboardInterrupt):
+            return 128 + signal.SIGINT
+        error = error.__cause__ or error.__context__
+    return None

@@ -122,7 +122,7 @@ class Killing:
         assert leaks.mounts_below(self.lamina.root) == []
         for container_id in self._ids:
             assert self.left_of(container_id) == []
-        assert self.lamina("fsck", status=None).status == 0
+        self.lamina("fsck")  # which shows what it finds
 
     def left_of(self, container_id: str) -> list[str]:
         """What there is outside the store of a container."""
