@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-
 import pytest
 
 from builder.cli import Terminated, signal_behind
@@ -30,4 +28,3 @@ def test_a_signal_while_a_class_is_made(error: BaseException, status: int) -> No
 
 def test_what_is_no_signal() -> None:
     assert signal_behind(ValueError("no")) is None
-    assert signal.SIGTERM == 15
