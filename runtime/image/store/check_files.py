@@ -50,6 +50,8 @@ class FileChecks:
                 if not taken or self._database.row(query, (name,)) is not None:
                     continue
                 path = os.path.join(folder, name.removeprefix("sha256:"))
+                if not os.path.lexists(path):
+                    continue  # Somebody else has removed it, and its row, since we listed it.
                 found.append(self._leftover(path, f"none of the {what} that are known"))
         return found
 
