@@ -34,7 +34,7 @@ from runtime.image.manifest import Descriptor
 from runtime.image.reference import Reference
 from runtime.image.store.store import Store
 
-STANDARD_OUTPUT = 1
+_STANDARD_OUTPUT = 1
 
 
 def check_outputs(
@@ -101,7 +101,7 @@ def export(
                 what = f"exporting files to {destination}"
             case TarOutput(destination, split):
                 if split:
-                    write_folders_tar(store, [image], destination)
+                    write_folders_tar(store, [image], where(destination))
                 else:
                     _tar(store, image_id, destination)
                 what = f"exporting files to tar {shown(destination)}"
@@ -145,8 +145,7 @@ def _archive(store: Store, outgoing: Outgoing, output: ArchiveOutput) -> Descrip
     if output.layout:
         written = write_layout(store, [outgoing], place, recipe=recipe, format=form)
     else:
-        out: str | int = place if place != "-" else STANDARD_OUTPUT
-        written = write_archive(store, [outgoing], out, recipe=recipe, format=form)
+        written = write_archive(store, [outgoing], where(place), recipe=recipe, format=form)
     return written[0]
 
 
@@ -167,8 +166,12 @@ def write_local(store: Store, image_id: Digest, directory: str, emit: Emit) -> N
 
 def _tar(store: Store, image_id: Digest, destination: str) -> None:
     config = store.image(image_id).config
-    out: str | int = destination if destination != "-" else STANDARD_OUTPUT
-    write_files_tar(store.view(config.diff_ids), out, mtime=created_time(config))
+    write_files_tar(store.view(config.diff_ids), where(destination), mtime=created_time(config))
+
+
+def where(destination: str) -> str | int:
+    """What a destination is to be written to: its path, or the descriptor that `-` stands for."""
+    return destination if destination != "-" else _STANDARD_OUTPUT
 
 
 def shown(destination: str) -> str:

@@ -39,11 +39,16 @@ def write_files_tar(view: View, out: str | int, *, mtime: int | None) -> None:
 
     Every time is `mtime`, or what it is there.
     """
+    write_tar(entries(view, mtime), out)
+
+
+def write_tar(written: Iterator[Entry], out: str | int) -> None:
+    """Write entries as a tar in canonical form, to a path or a descriptor."""
     if isinstance(out, int):
-        write_layer(entries(view, mtime), out)
+        write_layer(written, out)
     else:
         with new_file(out) as fd:
-            write_layer(entries(view, mtime), fd)
+            write_layer(written, fd)
 
 
 def write_files(

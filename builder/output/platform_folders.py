@@ -4,27 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Final
 
-from builder.output.files_output import entries
+from builder.output.files_output import entries, write_tar
 from builder.plan.epoch import created_time
 from runtime.image.layer.entry import Entry, Kind
-from runtime.image.layer.writer import write_layer
-from runtime.image.new_file import new_file
 from runtime.image.platform import Platform
 from runtime.image.store.store import Image, Store
 
-_STANDARD_OUTPUT: Final = 1
 
-
-def write_folders_tar(store: Store, images: Sequence[Image], destination: str) -> None:
-    """Write the files of images as a tar, in a folder each, to a path; `-` is standard output."""
-    written = _folders(store, images)
-    if destination == "-":
-        write_layer(written, _STANDARD_OUTPUT)
-        return
-    with new_file(destination) as fd:
-        write_layer(written, fd)
+def write_folders_tar(store: Store, images: Sequence[Image], out: str | int) -> None:
+    """Write the files of images as a tar, in a folder each, to a path or a descriptor."""
+    write_tar(_folders(store, images), out)
 
 
 def _folders(store: Store, images: Sequence[Image]) -> Iterator[Entry]:

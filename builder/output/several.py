@@ -12,7 +12,7 @@ from builder.errors import OptionError
 from builder.events import Emit, Exported
 from builder.fetching import OpenSession
 from builder.output.annotations import Annotation, annotated
-from builder.output.export import STANDARD_OUTPUT, all_names, shown, write_local
+from builder.output.export import all_names, shown, where, write_local
 from builder.output.outputs import (
     ArchiveOutput,
     CacheOutput,
@@ -66,9 +66,7 @@ def export_several(
     In the store a name stands for the image for this machine, or for the first, and for the list
     of them all. `attestations` are those of each image.
     """
-    own = next((each for each in images if suits(each.config.platform, default_platform())), None)
-    first = own or images[0]
-    ordered = [first, *(each for each in images if each is not first)]
+    first, *_ = ordered = _own_first(images)
     only_cached = bool(outputs) and all(isinstance(output, CacheOutput) for output in outputs)
     named = () if only_cached else all_names(names, outputs)
     for name in named:
@@ -82,17 +80,12 @@ def export_several(
             case ArchiveOutput():
                 all_said = (*annotations, *output.annotations)
                 outgoing = [
-                    Outgoing(
-                        image,
-                        (),
-                        replace(annotated(all_said, image.config.platform), index=()),
-                        said[image.id],
-                        attestation_form,
-                    )
+                    _outgoing(image, all_said, said[image.id], attestation_form)
                     for image in ordered
                 ]
                 of_index = annotated(all_said, first.config.platform).index
-                top = _archive(store, outgoing, output, Together(names=named, annotations=of_index))
+                together = Together(names=named, annotations=of_index)
+                top = _archive(store, outgoing, output, together)
                 form = "layout" if output.layout else "archive"
                 what = f"exporting to {output.format} {form} {shown(output.destination)}"
             case LocalOutput(destination=destination):
@@ -101,7 +94,7 @@ def export_several(
                     write_local(store, image.id, place, emit)
                 what = f"exporting files to {destination}"
             case TarOutput(destination=destination):
-                write_folders_tar(store, images, destination)
+                write_folders_tar(store, images, where(destination))
                 what = f"exporting files to tar {shown(destination)}"
             case ImageOutput() if output.push and open_session is not None:
                 top = _push(store, images, named, output, annotations, said, open_session)
@@ -119,14 +112,26 @@ def export_several(
     )
 
 
+def _own_first(images: Sequence[Image]) -> list[Image]:
+    """The images, that for this machine before all others if there is one."""
+    return sorted(images, key=lambda each: not suits(each.config.platform, default_platform()))
+
+
+def _outgoing(
+    image: Image, annotations: Sequence[Annotation], said: Said, form: AttestationForm
+) -> Outgoing:
+    """One of the images: names and annotations of the index are those of all together."""
+    own = replace(annotated(annotations, image.config.platform), index=())
+    return Outgoing(image, (), own, said, form)
+
+
 def _archive(
     store: Store, outgoing: Sequence[Outgoing], output: ArchiveOutput, together: Together
 ) -> Descriptor:
     place, recipe = output.destination, output.recipe
     if output.layout:
         return write_layout(store, outgoing, place, recipe=recipe, together=together)[0]
-    out: str | int = place if place != "-" else STANDARD_OUTPUT
-    return write_archive(store, outgoing, out, recipe=recipe, together=together)[0]
+    return write_archive(store, outgoing, where(place), recipe=recipe, together=together)[0]
 
 
 def _push(
