@@ -11,6 +11,7 @@ import os
 import stat
 
 from runtime.sandbox import mounts
+from runtime.sandbox.devices import STANDARD_LINKS
 from runtime.sandbox.mounts import open_in_root
 from runtime.sandbox.root import Root, make_read_only, null_device
 from runtime.sandbox.syscalls import (
@@ -36,13 +37,6 @@ if TYPE_CHECKING:
 
 _INERT = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NODEV
 _NO_FOLLOW = os.O_PATH | os.O_NOFOLLOW
-_LINKS = (
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
-    ("core", "/proc/kcore"),
-)
 _TYPES = {"c": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 
 
@@ -189,7 +183,7 @@ class BundleRoot(Root):
                 os.close(folder)
         os.umask(umask)
         dev = make_target(root_fd, b"/dev", is_folder=True)
-        for name, to in _LINKS:
+        for name, to in STANDARD_LINKS:
             _link(dev, name, to)
         if any(os.path.normpath(wanted[2]) == b"/dev/pts" for wanted in order.mounts):
             _remove(dev, b"ptmx")

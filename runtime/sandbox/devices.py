@@ -24,14 +24,15 @@ _NODES = (
     ("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9),
     ("tty", 5, 0),
 )  # fmt: skip
-_LINKS = (
+STANDARD_LINKS = (
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
     ("stderr", "/proc/self/fd/2"),
     ("core", "/proc/kcore"),
-    ("ptmx", "pts/ptmx"),
 )
+"""Names in /dev that every container has, and where they lead."""
+_LINKS = (*STANDARD_LINKS, ("ptmx", "pts/ptmx"))
 _FOLDERS = ("pts", "shm", "mqueue")
 # Those are of file systems and terminals of the container's own.
 _NOT_THE_HOSTS = frozenset((*_FOLDERS, "console", "fd", "ptmx", *(name for name, _, _ in _NODES)))
